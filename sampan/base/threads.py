@@ -1,0 +1,31 @@
+"""The bridge from asyncio to blocking calls.
+
+A pooled thread must never change process-like state (namespaces, working directory, umask): such work belongs
+into the dedicated threads of ``sampan.kernel.threads``.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_pool = ThreadPoolExecutor(max_workers=max(8, 2 * (os.cpu_count() or 1)), thread_name_prefix="blocking")
+
+
+async def blocking(call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run ``call`` in the shared thread pool and return its result.
+
+    A system call cannot be recalled: when the caller is cancelled, the call is waited out before
+    ``CancelledError`` goes on, so undo steps never race with it.
+    """
+    future = asyncio.get_running_loop().run_in_executor(_pool, lambda: call(*args, **kwargs))
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        if not future.done():
+            await asyncio.wait([future])
+        raise

@@ -1,0 +1,1 @@
+"""Docker API JSON as msgspec structs: documents only, no behaviour."""
