@@ -1,8 +1,9 @@
 """``state.db``: the rows that survive a restart, in one SQLite file.
 
 Each domain's ``store.py`` owns one table of documents keyed by id; the memory image there is the read path,
-so this module only writes, deletes and loads whole tables. Calls are made from the event loop's thread: a write
-takes about 15 µs (WAL, ``synchronous=NORMAL``) and about 0.2 ms with ``durable=True``, which survives a power cut.
+so this module only writes, deletes and loads whole tables. Calls are made from the event loop's thread: a
+write takes about 15 µs (WAL, ``synchronous=NORMAL``) and about 0.2 ms with ``durable=True``, which survives a
+power cut.
 """
 
 import sqlite3

@@ -1,7 +1,7 @@
 """Containers in the Docker Engine API's JSON: what clients send to create one, and what they get back.
 
-Field names are those of the API reference (v1.51); acronyms are spelled out. Lists and maps may be ``null`` as
-Go clients send them, and are given back as they came.
+Field names are those of the API reference (v1.51); acronyms are spelled out. Lists and maps may be ``null``
+as Go clients send them, and are given back as they came.
 """
 
 from typing import Any
