@@ -93,7 +93,7 @@ _syscall.restype = ctypes.c_long
 
 
 def syscall(nr: int | str, *args: object) -> int:
-    """Make system call ``nr`` (a number, or a name of ``NUMBERS``) and return what it returned (-1: see errno).
+    """Make system call ``nr`` (number or name in ``NUMBERS``), return its result (-1: see errno).
 
     Integers are passed as longs, ``None`` as a null pointer, ``bytes`` and ctypes objects as usual.
     """
