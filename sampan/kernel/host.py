@@ -1,7 +1,7 @@
-"""What this machine and its kernel offer to containers, found out once at start; ``info`` and ``doctor`` show it.
+"""What this machine and its kernel offer to containers, found out once at start.
 
 ``probe`` only reads small files of /proc and /sys, runs nothing and loads nothing. What a request needs and
-the facts lack is discarded with a warning or refused by the caller (``runtime.resources``), in Docker's words.
+the facts lack is discarded with a warning or refused by ``runtime.resources``, in Docker's words.
 """
 
 import errno
@@ -204,7 +204,7 @@ def _missing(facts: HostFacts) -> Iterator[str]:
     if facts.memory_limit and not facts.swap_limit:
         yield "swap accounting is off: --memory-swap cannot be honoured"
     if not facts.may_raise_limits:
-        yield "CAP_SYS_RESOURCE is missing: limits above this process's own and negative OOM scores are clamped"
+        yield "CAP_SYS_RESOURCE is missing: limits above the daemon's own and negative OOM scores are clamped"
     if not ipv4_forwarding():
         yield "net.ipv4.ip_forward is 0: containers on a bridge cannot reach other hosts"
     optional = {
