@@ -1,0 +1,349 @@
+"""HTTP/1.1 as a client of one daemon speaks it: keep-alive, chunked bodies both ways, hijacked connections.
+
+A request is *sent* and its answer *received* in two steps, so that a caller may have several under way
+without threads. A connection belongs to one answer until its body is read to the end; then it is kept for
+the next. What the requests mean is ``api``'s business.
+"""
+
+import _socket
+import errno
+import posix
+import select
+
+from sampan.client.errors import ConnectionFailed
+from sampan.client.wire import PIECE, Wire, describe, dial
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from typing import Final
+
+    from sampan.client.endpoint import Endpoint
+
+    Body = bytes | int | Iterable[bytes] | None
+
+MAX_HEAD: "Final" = 262144
+_LOST: "Final" = (errno.EPIPE, errno.ECONNRESET, errno.ECONNABORTED, errno.ENOTCONN)
+
+
+class Upload:
+    """A request body on its way: chunked, from a file descriptor or an iterable of bytes.
+
+    A descriptor that is no regular file is only read when it has something, so that a slow writer does not
+    keep the daemon's answer from being seen.
+    """
+
+    __slots__ = ("_data", "_ended", "_source", "source_fd")
+
+    def __init__(self, source: "int | Iterable[bytes]") -> None:
+        self.source_fd = source if isinstance(source, int) else -1
+        self._source: Iterator[bytes] | None = None if isinstance(source, int) else iter(source)
+        self._data = memoryview(b"")
+        self._ended = False
+
+    @property
+    def hungry(self) -> bool:
+        """Whether more of the source is needed before anything can be sent."""
+        return not self._data and not self._ended
+
+    @property
+    def done(self) -> bool:
+        """Whether everything has been sent."""
+        return self._ended and not self._data
+
+    def refill(self) -> None:
+        """Take the next piece of the source."""
+        piece = posix.read(self.source_fd, PIECE) if self._source is None else next(self._source, None)
+        if piece:
+            self._data = memoryview(b"%x\r\n%b\r\n" % (len(piece), piece))
+        elif piece is None or self._source is None:
+            self._ended = True
+            self._data = memoryview(b"0\r\n\r\n")
+
+    def advance(self, wire: Wire) -> None:
+        """Send what fits now. Raises OSError when the daemon is gone."""
+        self._data = self._data[wire.send(self._data) :]
+
+
+class Connection:
+    """One connection: its wire, what was read but not used yet, a request body that may still be leaving."""
+
+    __slots__ = ("buffer", "upload", "wire")
+
+    def __init__(self, wire: Wire) -> None:
+        self.wire = wire
+        self.buffer = b""
+        self.upload: Upload | None = None
+
+    def fill(self) -> bool:
+        """Append what comes next to the buffer, sending the rest of the body meanwhile; False: the end."""
+        if self.upload is not None:
+            self._pump(self.upload)
+        data = self.wire.recv()
+        self.buffer = self.buffer + data if self.buffer else data
+        return bool(data)
+
+    def _pump(self, upload: Upload) -> None:
+        """Send the body until the daemon says something or nothing is left."""
+        poll = select.poll()
+        while not upload.done or self.wire.backlog:
+            if self.wire.pending:
+                return
+            if upload.hungry and upload.source_fd < 0:
+                upload.refill()
+                continue
+            poll.register(self.wire.fileno(), select.POLLIN | (0 if upload.hungry else select.POLLOUT))
+            if upload.hungry:
+                poll.register(upload.source_fd, select.POLLIN)
+            ready = dict(poll.poll())
+            if upload.hungry:
+                poll.unregister(upload.source_fd)
+                if upload.source_fd in ready:
+                    upload.refill()
+            state = ready.get(self.wire.fileno(), 0)
+            if state & select.POLLIN:
+                return
+            if state:
+                try:
+                    upload.advance(self.wire)
+                except OSError as error:
+                    if error.errno not in _LOST:
+                        raise
+                    break  # it may have said why before it hung up
+        self.upload = None
+
+
+class Response:
+    """An answer whose head is known. Read its body to the end, or ``close``; header names are lower case."""
+
+    __slots__ = ("_connection", "_transport", "headers", "status")
+
+    def __init__(
+        self, transport: "Transport", connection: Connection, status: int, headers: dict[str, str]
+    ) -> None:
+        self._transport = transport
+        self._connection: Connection | None = connection
+        self.status = status
+        self.headers = headers
+
+    def read(self) -> bytes:
+        """Return the rest of the body. Raises ConnectionFailed if it breaks off."""
+        return b"".join(self.chunks())
+
+    def chunks(self) -> "Iterator[bytes]":
+        """Yield the body in pieces as they arrive. Raises ConnectionFailed if it breaks off."""
+        connection = self._connection
+        if connection is None:
+            return
+        if self.status in {204, 304}:
+            pass
+        elif "chunked" in self.headers.get("transfer-encoding", ""):
+            yield from self._chunked(connection)
+        elif "content-length" in self.headers:
+            yield from self._sized(connection, int(self.headers["content-length"]))
+        else:
+            while connection.buffer or connection.fill():
+                data, connection.buffer = connection.buffer, b""
+                yield data
+            self.close()
+            return
+        self.release()
+
+    def lines(self) -> "Iterator[bytes]":
+        """Yield the body line by line (without the line's end), as they arrive."""
+        rest = b""
+        for chunk in self.chunks():
+            *whole, rest = (rest + chunk).split(b"\n")
+            yield from whole
+        if rest:
+            yield rest
+
+    def hijack(self) -> Wire:
+        """Take the connection over for a protocol of its own; the body has not been touched."""
+        connection = self._connection
+        if connection is None:
+            raise ConnectionFailed("the connection is closed already", self._transport.endpoint.host)
+        self._connection = None
+        if connection.buffer:
+            connection.wire.unread(connection.buffer)
+        return connection.wire
+
+    def release(self) -> None:
+        """Keep the connection for the next request; the body has been read."""
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        if (
+            connection.upload is not None
+            or connection.buffer
+            or "close" in self.headers.get("connection", "").lower()
+        ):
+            connection.wire.close()
+        else:
+            self._transport.idle.append(connection)
+
+    def close(self) -> None:
+        """Give the answer up, and the connection with it."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.wire.close()
+
+    def _sized(self, connection: Connection, left: int) -> "Iterator[bytes]":
+        while left:
+            if not connection.buffer and not connection.fill():
+                raise self._broken()
+            data = connection.buffer
+            if len(data) > left:
+                data, connection.buffer = data[:left], data[left:]
+            else:
+                connection.buffer = b""
+            left -= len(data)
+            yield data
+
+    def _chunked(self, connection: Connection) -> "Iterator[bytes]":
+        while True:
+            size = self._chunk_size(connection)
+            if not size:
+                break
+            yield from self._sized(connection, size)
+            if self._line(connection):
+                raise self._broken("a chunk is longer than it says")
+        while self._line(connection):
+            pass  # trailers
+
+    def _chunk_size(self, connection: Connection) -> int:
+        digits = self._line(connection).partition(b";")[0].strip()
+        try:
+            return int(digits, 16)
+        except ValueError:
+            raise self._broken("a chunk has no size") from None
+
+    def _line(self, connection: Connection) -> bytes:
+        while True:
+            line, mark, rest = connection.buffer.partition(b"\r\n")
+            if mark:
+                connection.buffer = rest
+                return line
+            if len(line) > MAX_HEAD or not connection.fill():
+                raise self._broken()
+
+    def _broken(self, reason: str = "unexpected EOF") -> ConnectionFailed:
+        self.close()
+        return ConnectionFailed(reason, self._transport.endpoint.host)
+
+
+class Transport:
+    """Requests to one daemon. ``headers`` go with each of them. Not for use from several threads at once."""
+
+    __slots__ = ("_fixed", "endpoint", "idle", "timeout")
+
+    def __init__(
+        self,
+        endpoint: "Endpoint",
+        *,
+        headers: "Mapping[str, str] | None" = None,
+        timeout: float | None = None,
+    ) -> None:
+        self.endpoint = endpoint
+        self.timeout = timeout
+        self.idle: list[Connection] = []
+        host = "localhost" if endpoint.kind != "tcp" else endpoint.host.partition("://")[2].partition("/")[0]
+        fixed = {"Host": host, **(headers or {})}
+        self._fixed = "".join(f"{name}: {value}\r\n" for name, value in fixed.items())
+
+    def send(
+        self,
+        method: str,
+        target: str,
+        *,
+        body: "Body" = None,
+        content_type: str = "",
+        headers: "Mapping[str, str] | None" = None,
+        upgrade: bool = False,
+    ) -> Connection:
+        """Send a request and return the connection on which ``receive`` waits for its answer.
+
+        ``target`` is path and query, percent-encoded. ``body`` is bytes, or a descriptor or an iterable of
+        bytes to be sent in chunks while the answer is awaited. Raises ConnectionFailed, ClientError.
+        """
+        extra = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
+        if upgrade:
+            extra += "Connection: Upgrade\r\nUpgrade: tcp\r\n"
+        if content_type:
+            extra += f"Content-Type: {content_type}\r\n"
+        data = b""
+        if isinstance(body, bytes):
+            data = body
+        elif body is not None:
+            extra += "Transfer-Encoding: chunked\r\n"
+        if isinstance(body, bytes) or (body is None and method in {"POST", "PUT"}):
+            extra += f"Content-Length: {len(data)}\r\n"
+        head = f"{method} {self.endpoint.base}{target} HTTP/1.1\r\n{self._fixed}{extra}\r\n"
+        connection = self._connection()
+        if body is not None and not isinstance(body, bytes):
+            connection.upload = Upload(body)
+        try:
+            connection.wire.sendall(head.encode("latin-1") + data)
+        except OSError as error:
+            connection.wire.close()
+            raise ConnectionFailed(describe(self.endpoint, error), self.endpoint.host) from error
+        return connection
+
+    def receive(self, connection: Connection) -> Response:
+        """Wait for the head of the answer. Raises ConnectionFailed if none comes."""
+        while True:
+            end = connection.buffer.find(b"\r\n\r\n")
+            if end < 0:
+                if len(connection.buffer) > MAX_HEAD:
+                    connection.wire.close()
+                    raise ConnectionFailed("the answer's head is too long", self.endpoint.host)
+                if not connection.fill():
+                    connection.wire.close()
+                    raise ConnectionFailed(
+                        f"error during connect: the daemon at {self.endpoint.host} hung up: unexpected EOF",
+                        self.endpoint.host,
+                    )
+                continue
+            head = connection.buffer[:end].decode("latin-1")
+            connection.buffer = connection.buffer[end + 4 :]
+            status, headers = parse_head(head, self.endpoint.host)
+            if status >= 200 or status == 101:
+                return Response(self, connection, status, headers)
+
+    def close(self) -> None:
+        """Close the connections that are kept; answers that are being read keep theirs."""
+        while self.idle:
+            self.idle.pop().wire.close()
+
+    def _connection(self) -> Connection:
+        while self.idle:
+            connection = self.idle.pop()
+            if not connection.wire.ended():
+                return connection
+            connection.wire.close()
+        return Connection(dial(self.endpoint, self.timeout))
+
+
+def parse_head(head: str, host: str) -> tuple[int, dict[str, str]]:
+    """Return the status and the headers (lower-case names) of an answer's head. Raises ConnectionFailed."""
+    first, *rest = head.split("\r\n")
+    version, _, status = first.partition(" ")
+    if not version.startswith("HTTP/1.") or not status[:3].isdigit():
+        raise ConnectionFailed(f"what answers at {host} is not a daemon: {first[:80]!r}", host)
+    headers: dict[str, str] = {}
+    for line in rest:
+        name, _, value = line.partition(":")
+        headers[name.lower()] = value.strip()
+    return int(status[:3]), headers
+
+
+def reachable(endpoint: "Endpoint") -> bool:
+    """Return whether something accepts connections at a unix socket, without saying anything to it."""
+    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    try:
+        sock.connect(endpoint.address)
+    except OSError:
+        return False
+    finally:
+        sock.close()
+    return True
