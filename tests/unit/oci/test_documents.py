@@ -47,6 +47,15 @@ def test_chain_ids(row: dict[str, Any]) -> None:
             chain_id(row["diff_ids"])
 
 
+REFUSED = {  # what that suite's own lenient reader takes, and why the specification does not
+    "internal__image__schema1-to-oci1.json": "the size is -1",
+    "internal__image__schema1-to-schema2.json": "the size is -1",
+    "internal__manifest__ociv1.artifact.json": "the digest is empty",
+    "internal__manifest__ociv1nomime.artifact.json": "the digest is empty",
+    "internal__manifest__v2s2nomime.manifest.json": "there are no layers",
+}
+
+
 def test_real_documents() -> None:
     for path in sorted(shared("data/images/manifests/containers-image").iterdir()):
         text = path.read_bytes()
@@ -63,7 +72,7 @@ def test_real_documents() -> None:
         else:
             assert any(word in path.name for word in ("schema1", "v2s1", "non-json", "artifact")), path.name
             continue
-        assert accepts(parse, text.decode()), path.name
+        assert accepts(parse, text.decode()) is (path.name not in REFUSED), path.name
 
 
 def test_confusing_documents_are_refused() -> None:
