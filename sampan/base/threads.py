@@ -6,7 +6,7 @@ into the dedicated threads of ``sampan.kernel.threads``.
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
@@ -29,3 +29,14 @@ async def blocking(call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -
         if not future.done():
             await asyncio.wait([future])
         raise
+
+
+async def in_thread(items: Iterator[T]) -> AsyncIterator[T]:
+    """Iterate over a blocking iterator, each step in the thread pool; closed when the reader goes away."""
+    end = object()
+    try:
+        while (item := await blocking(next, items, end)) is not end:
+            yield item  # type: ignore[misc] - the sentinel is excluded above
+    finally:
+        if (close := getattr(items, "close", None)) is not None:
+            await blocking(close)

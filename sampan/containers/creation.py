@@ -1,0 +1,171 @@
+"""Making a container from a create request: checks, names, mounts, volumes, and the row at last."""
+
+import time
+from collections.abc import Sequence
+
+from sampan.base.errors import InvalidParameter, NotFound
+from sampan.base.events import EventBus
+from sampan.base.faults import point
+from sampan.base.ids import new_id
+from sampan.base.undo import Undo
+from sampan.containers.container import Container, Mounted, Row
+from sampan.containers.create import (
+    Defaults,
+    as_list,
+    check_network_mode,
+    default_hostname,
+    fill_host_config,
+    merge_config,
+    split_body,
+)
+from sampan.containers.launch import Launcher
+from sampan.containers.mounts import parse_tmpfs, plan_mounts, read_only
+from sampan.containers.names import check_name, invent_name
+from sampan.containers.output import log_target
+from sampan.containers.restart import check_policy
+from sampan.containers.store import ContainerStore
+from sampan.images.service import Image, ImagesService
+from sampan.kernel.host import HostFacts
+from sampan.networks.service import NetworksService
+from sampan.runtime.spec import check_host_config
+from sampan.volumes.service import VolumesService
+from sampan.wire.containers import (
+    ContainerConfig,
+    CreateContainer,
+    CreatedContainer,
+    EndpointSettings,
+    HostConfig,
+)
+
+
+class Creation:
+    """Makes containers. Nothing is mounted or run; what a failed request made is taken back."""
+
+    def __init__(
+        self,
+        *,
+        store: ContainerStore,
+        events: EventBus,
+        images: ImagesService,
+        networks: NetworksService,
+        volumes: VolumesService,
+        launcher: Launcher,
+        storage_driver: str,
+        facts: HostFacts,
+        defaults: Defaults,
+    ) -> None:
+        self._store = store
+        self._events = events
+        self._images = images
+        self._networks = networks
+        self._volumes = volumes
+        self._launcher = launcher
+        self._storage_driver = storage_driver
+        self._facts = facts
+        self._defaults = defaults
+
+    async def create(self, body: CreateContainer, name: str | None, platform: str | None) -> CreatedContainer:
+        if not body.image:
+            raise InvalidParameter("invalid reference format")
+        image = self._images.find(body.image)
+        if platform and platform.partition("/")[2].split("/")[0] not in ("", image.architecture):
+            raise NotFound(
+                f"image with reference {body.image} was found but its platform "
+                f"({image.os}/{image.architecture}) "
+                f"does not match the specified platform ({platform})"
+            )
+        config = merge_config(split_body(body), image.config)
+        host = fill_host_config(body.host_config or HostConfig(), self._defaults)
+        check_policy(host.restart_policy)
+        check_network_mode(config, host)
+        warnings = check_host_config(config, host, self._facts)
+        for destination, text in (host.tmpfs or {}).items():
+            parse_tmpfs(destination, text)
+        async with Undo() as undo:
+            container_id = new_id()
+            chosen = check_name(name) if name else invent_name(self._store.names())
+            self._store.reserve(chosen, container_id)
+            undo.add(self._store.release, chosen, container_id)
+            row = self._row(container_id, chosen, image, config, host)
+            row.endpoints = self._endpoints(body, host)
+            container = Container(row)
+            row.mounts = plan_mounts(
+                binds=host.binds or [],
+                mounts=host.mounts or [],
+                image_volumes=config.volumes or {},
+                volume_driver=host.volume_driver,
+                volume_path=self._volumes.path,
+                inherited=self._inherited(host.volumes_from or []),
+            )
+            if not host.network_mode.startswith("container:"):
+                self._networks.check(self._launcher.sandbox_request(container))
+            else:
+                self._store.find(host.network_mode.partition(":")[2])
+            log_target(container, self._launcher.folder(container_id))
+            for entry in row.mounts:
+                if entry.point.type == "volume":
+                    await self._make_volume(entry, undo)
+            point("containers.create.save")
+            if not config.hostname and not host.network_mode.startswith("container:"):
+                config.hostname = default_hostname(config, container_id)
+            self._store.add(container)
+        self._events.publish("container", "create", container.id, container.attributes())
+        return CreatedContainer(container.id, warnings)
+
+    def _row(
+        self,
+        container_id: str,
+        name: str,
+        image: Image,
+        config: ContainerConfig,
+        host: HostConfig,
+    ) -> Row:
+        command = [*as_list(config.entrypoint), *as_list(config.cmd)]
+        return Row(
+            id=container_id,
+            name=name,
+            created_ns=time.time_ns(),
+            image_id=image.id,
+            chain_id=image.chain_id,
+            path=command[0],
+            args=command[1:],
+            config=config,
+            host=host,
+            endpoints={},
+            mounts=[],
+            storage_driver=self._storage_driver,
+        )
+
+    def _endpoints(self, body: CreateContainer, host: HostConfig) -> dict[str, EndpointSettings]:
+        wanted = (body.networking_config.endpoints_config if body.networking_config else None) or {}
+        mode = host.network_mode
+        endpoints = {
+            (mode if name == "default" else name): settings or EndpointSettings()
+            for name, settings in wanted.items()
+        }
+        if endpoints and mode in ("host", "none") and set(endpoints) - {mode}:
+            raise InvalidParameter(
+                "conflicting options: cannot attach both user-defined and non-user-defined network-modes"
+            )
+        return endpoints
+
+    def _inherited(self, sources: Sequence[str]) -> list[Mounted]:
+        mounts: list[Mounted] = []
+        for text in sources:
+            name, _, mode = text.partition(":")
+            if not name:
+                raise InvalidParameter("volumes-from specification cannot be an empty string")
+            if mode not in ("", "ro", "rw", "z", "Z"):
+                raise InvalidParameter(f'invalid mode for volumes-from: "{mode}"')
+            for entry in self._store.find(name).row.mounts:
+                mounts.append(read_only(entry) if mode == "ro" else entry)  # noqa: PERF401 - find may raise
+        return mounts
+
+    async def _make_volume(self, entry: Mounted, undo: Undo) -> None:
+        known = {volume.name for volume in self._volumes.list_volumes({})}
+        name = entry.point.name
+        if name in known:
+            return
+        undo.add(self._volumes.remove, name)
+        labels = {"com.docker.volume.anonymous": ""} if entry.anonymous else None
+        await self._volumes.create(name, driver=entry.point.driver, labels=labels)

@@ -1,0 +1,272 @@
+"""Bringing one container's process up, and taking down everything that was brought up for it.
+
+The steps of a start in their order: root file system, network sandbox, mounts, spec, shim. Each registers its
+way back first; ``tidy`` is that same way back, used after an exit, a failed start and a crash of the daemon.
+"""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from sampan.base.errors import Conflict, EngineError, HostFailure
+from sampan.base.faults import point
+from sampan.base.undo import Undo
+from sampan.containers.container import Container, Mounted
+from sampan.containers.create import Defaults, default_hostname
+from sampan.containers.errors import IsRestarting
+from sampan.containers.mounts import parse_tmpfs
+from sampan.containers.output import log_target
+from sampan.networks.service import NetworksService, SandboxRequest
+from sampan.oci.spec import OciMount
+from sampan.runtime.service import RuntimeService
+from sampan.runtime.spec import SpecBuilder, SpecRequest
+from sampan.runtime.task import Started, TaskSpec
+from sampan.storage.service import StorageService
+from sampan.volumes.service import VolumesService
+from sampan.wire.containers import NetworkSettings
+
+_FILES: Final = (("resolv.conf", "/etc/resolv.conf"), ("hostname", "/etc/hostname"), ("hosts", "/etc/hosts"))
+_CGROUP_ROOT: Final = "/docker"  # where tools that watch Docker's cgroups look
+
+
+class Launcher:
+    """Starts and tidies containers. ``find`` gives the container that a ``container:NAME`` mode means."""
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        storage: StorageService,
+        networks: NetworksService,
+        volumes: VolumesService,
+        runtime: RuntimeService,
+        spec: SpecBuilder,
+        defaults: Defaults,
+        find: Callable[[str], Container],
+    ) -> None:
+        self._root = root
+        self._storage = storage
+        self._networks = networks
+        self._volumes = volumes
+        self._runtime = runtime
+        self._spec = spec
+        self._defaults = defaults
+        self._find = find
+
+    def folder(self, container_id: str) -> Path:
+        """Return the directory of the container's bundle, logs and files."""
+        return self._root / container_id
+
+    def cgroup_path(self, container: Container) -> str:
+        """Return the container's cgroup, relative to each hierarchy's root."""
+        return f"{container.row.host.cgroup_parent or _CGROUP_ROOT}/{container.id}"
+
+    async def launch(self, container: Container) -> Started:
+        """Run the container's process; its lock is held. Whatever was acquired is given back on failure."""
+        row = container.row
+        async with Undo() as undo:
+            folder = self.folder(container.id)
+            folder.mkdir(mode=0o710, parents=True, exist_ok=True)
+            undo.add(self._storage.unmount, container.id)
+            await self._storage.prepare(container.id, row.chain_id)
+            rootfs = await self._storage.mount(container.id)
+            point("containers.start.rootfs")
+            undo.add(self._networks.close_sandbox, container.id)
+            netns = await self._open_network(container)
+            point("containers.start.network")
+            mounts = await self._resolve_mounts(container, rootfs)
+            document = self._spec.build(self._spec_request(container, rootfs, netns, mounts))
+            point("containers.start.spec")
+            undo.add(self._runtime.delete, container.id)
+            clients, container.clients = container.clients, []
+            target = log_target(container, folder)
+            row.log_path = str(target.path) if target is not None and target.driver == "json-file" else ""
+            try:
+                started = await self._runtime.start(
+                    TaskSpec(
+                        id=container.id,
+                        bundle=folder,
+                        spec=document,
+                        runtime=row.host.runtime,
+                        tty=row.config.tty,
+                        open_stdin=row.config.open_stdin,
+                        stdin_once=row.config.stdin_once,
+                        log=target,
+                        console_size=_console_size(row.host.console_size),
+                        cgroup_path=self.cgroup_path(container),
+                    ),
+                    clients,
+                )
+            finally:
+                for stream, _ in clients:
+                    stream.close()
+            point("containers.start.process")
+        return started
+
+    async def tidy(self, container: Container) -> None:
+        """Give back all that a start acquired; idempotent. Failures are raised at the end, as one group."""
+        failures: list[Exception] = []
+        for step in (self._runtime.delete, self._networks.close_sandbox, self._storage.unmount):
+            try:
+                await step(container.id)
+            except Exception as error:
+                failures.append(error)
+        container.row.network = NetworkSettings()
+        if failures:
+            raise ExceptionGroup(f"container {container.id} could not be tidied up", failures)
+        container.untidy = False
+
+    async def forget(self, container: Container) -> None:
+        """Remove the container's layer and folder."""
+        await self._storage.remove(container.id)
+        shutil.rmtree(self.folder(container.id), ignore_errors=True)
+
+    async def _open_network(self, container: Container) -> str | None:
+        """Give the container its network; return the namespace's path, None for the host's."""
+        row = container.row
+        mode = row.host.network_mode
+        if mode.startswith("container:"):
+            other = self._joined(mode, container, "network")
+            self._share_files(other, container)
+            row.network = NetworkSettings()
+            if other.row.host.network_mode == "host":
+                return None
+            return other.row.network.sandbox_key
+        request = self.sandbox_request(container)
+        sandbox = await self._networks.open_sandbox(request)
+        default = sandbox.networks.get("bridge")
+        row.network = NetworkSettings(
+            sandbox_id=sandbox.sandbox_id,
+            sandbox_key=sandbox.sandbox_key,
+            ports=sandbox.ports,
+            networks=sandbox.networks,
+        )
+        if default is not None:
+            row.network.endpoint_id = default.endpoint_id
+            row.network.gateway = default.gateway
+            row.network.ip_address = default.ip_address
+            row.network.ip_prefix_len = default.ip_prefix_len
+            row.network.ipv6_gateway = default.ipv6_gateway
+            row.network.global_ipv6_address = default.global_ipv6_address
+            row.network.global_ipv6_prefix_len = default.global_ipv6_prefix_len
+            row.network.mac_address = default.mac_address
+        return sandbox.sandbox_key if mode != "host" else None
+
+    def sandbox_request(self, container: Container) -> SandboxRequest:
+        """Return what the container wants of the networks."""
+        row = container.row
+        config, host = row.config, row.host
+        return SandboxRequest(
+            container=container.id,
+            name=container.name,
+            hostname=default_hostname(config, container.id),
+            domainname=config.domainname,
+            mode=host.network_mode,
+            endpoints=row.endpoints,
+            exposed=sorted(config.exposed_ports or {}),
+            bindings=host.port_bindings or {},
+            publish_all=host.publish_all_ports,
+            dns=host.dns or (),
+            dns_search=host.dns_search or (),
+            dns_options=host.dns_options or (),
+            extra_hosts=host.extra_hosts or (),
+            mac_address=config.mac_address or "",
+            links=host.links or (),
+            files=self.folder(container.id),
+        )
+
+    def _joined(self, mode: str, container: Container, kind: str) -> Container:
+        other = self._find(mode.partition(":")[2])
+        if other is container:
+            raise Conflict(f"cannot join own {kind} namespace")
+        if not other.state.running:
+            raise Conflict(f"cannot join {kind} namespace of a non running container: {other.id}")
+        if not other.state.pid:
+            raise IsRestarting(other.id)
+        return other
+
+    def _namespace(self, mode: str, container: Container, kind: str) -> str | None:
+        if not mode.startswith("container:"):
+            return None
+        return f"/proc/{self._joined(mode, container, kind.upper()).state.pid}/ns/{kind}"
+
+    def _share_files(self, other: Container, container: Container) -> None:
+        for name, _ in _FILES:
+            source = self.folder(other.id) / name
+            if source.exists():
+                shutil.copyfile(source, self.folder(container.id) / name)
+
+    async def _resolve_mounts(self, container: Container, rootfs: Path) -> list[OciMount]:
+        row = container.row
+        taken = {entry.point.destination for entry in row.mounts}
+        mounts = [await self._resolve(entry, container, rootfs) for entry in row.mounts]
+        mounts += [
+            OciMount(
+                destination=destination, type="tmpfs", source="tmpfs", options=parse_tmpfs(destination, text)
+            )
+            for destination, text in (row.host.tmpfs or {}).items()
+        ]
+        folder = self.folder(container.id)
+        mounts += [
+            OciMount(
+                destination=destination,
+                type="bind",
+                source=str(folder / name),
+                options=["rbind", "rprivate", *(["ro"] if row.host.readonly_rootfs else [])],
+            )
+            for name, destination in _FILES
+            if destination not in taken and (folder / name).exists()
+        ]
+        return sorted(mounts, key=lambda mount: mount.destination.count("/"))
+
+    async def _resolve(self, entry: Mounted, container: Container, rootfs: Path) -> OciMount:
+        made = entry.point
+        if made.type == "tmpfs":
+            return OciMount(destination=made.destination, type="tmpfs", source="tmpfs", options=entry.options)
+        source = made.source
+        if made.type == "volume":
+            source = await self._volumes.mount(made.name, container.id, subpath=entry.subpath)
+            if entry.copy_up and not entry.populated:
+                await self._volumes.populate(made.name, rootfs, made.destination)
+                entry.populated = True
+        elif entry.create_source and not Path(source).exists():
+            try:
+                Path(source).mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise HostFailure(
+                    f"error while creating mount source path '{source}': mkdir {source}: {error.strerror}"
+                ) from error
+        elif not Path(source).exists():
+            raise EngineError(
+                f'invalid mount config for type "bind": bind source path does not exist: {source}'
+            )
+        return OciMount(destination=made.destination, type="bind", source=source, options=entry.options)
+
+    def _spec_request(
+        self, container: Container, rootfs: Path, netns: str | None, mounts: list[OciMount]
+    ) -> SpecRequest:
+        row = container.row
+        return SpecRequest(
+            id=container.id,
+            name=container.name,
+            config=row.config,
+            host=row.host,
+            args=[row.path, *row.args],
+            env=row.config.env or [],
+            rootfs=rootfs,
+            hostname=default_hostname(row.config, container.id),
+            domainname=row.config.domainname,
+            netns=netns,
+            ipcns=self._namespace(row.host.ipc_mode, container, "ipc"),
+            pidns=self._namespace(row.host.pid_mode, container, "pid"),
+            mounts=mounts,
+            cgroup_path=self.cgroup_path(container),
+            init_path=Path(self._defaults.init_path) if row.host.init and self._defaults.init_path else None,
+            cgroupns=row.host.cgroupns_mode,
+            runtime=row.host.runtime,
+        )
+
+
+def _console_size(size: list[int] | None) -> tuple[int, int] | None:
+    return (size[0], size[1]) if size is not None and len(size) == 2 and all(size) else None

@@ -1,0 +1,442 @@
+"""What the rest of the engine calls to work with containers: their whole life cycle.
+
+The order of steps, the state rules and the undo are here; what each step does is in the layers below. An exit
+is answered first (state, event, every ``wait``); unmounting and network teardown follow off the path.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable
+from pathlib import Path
+from typing import Final
+
+from sampan.base.errors import Conflict, EngineError, InvalidParameter, NotFound
+from sampan.base.events import EventBus
+from sampan.base.signals import parse_signal
+from sampan.base.state import StateDB
+from sampan.base.tasks import Tasks
+from sampan.base.threads import blocking, in_thread
+from sampan.base.times import parse_moment_ns
+from sampan.containers import inspect, listing
+from sampan.containers.attach import Attachment
+from sampan.containers.container import Container, Status
+from sampan.containers.create import (
+    Defaults,
+    update_host_config,
+)
+from sampan.containers.creation import Creation
+from sampan.containers.errors import NotRunning
+from sampan.containers.execs import Execs
+from sampan.containers.launch import Launcher
+from sampan.containers.lifecycle import Lifecycle
+from sampan.containers.names import check_name
+from sampan.containers.output import LogStream, Output
+from sampan.containers.restart import check_policy
+from sampan.containers.store import ContainerStore
+from sampan.containers.top import check_ps_args, read_ps
+from sampan.images.service import ImagesService
+from sampan.kernel.host import HostFacts
+from sampan.logs.service import LogQuery
+from sampan.networks.service import NetworksService
+from sampan.runtime.service import RuntimeService
+from sampan.runtime.spec import SpecBuilder, check_host_config
+from sampan.runtime.task import Exit, Streams
+from sampan.storage.driver import Change
+from sampan.storage.service import StorageService
+from sampan.volumes.service import VolumesService
+from sampan.wire.containers import (
+    ContainerSummary,
+    CreateContainer,
+    CreatedContainer,
+    ExecConfig,
+    InspectedContainer,
+    InspectedExec,
+    StartExec,
+    TopResult,
+    UpdateContainer,
+    WaitResult,
+)
+
+_log = logging.getLogger(__name__)
+_STOP_TIMEOUT_S: Final = 10
+_KILL_WAIT_S: Final = 10.0
+_CONDITIONS: Final = ("", "not-running", "next-exit", "removed")
+_PRUNE_FILTERS: Final = frozenset({"until", "label", "label!"})
+
+
+class ContainersService:
+    """The containers of this engine. ``root`` is the data root; ``facts`` say what the host can do."""
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        state: StateDB,
+        events: EventBus,
+        images: ImagesService,
+        storage: StorageService,
+        networks: NetworksService,
+        volumes: VolumesService,
+        runtime: RuntimeService,
+        spec: SpecBuilder,
+        facts: HostFacts,
+        defaults: Defaults,
+    ) -> None:
+        self._events = events
+        self._images = images
+        self._storage = storage
+        self._runtime = runtime
+        self._facts = facts
+        self._store = ContainerStore(state)
+        self._tasks = Tasks("containers")
+        self._launcher = Launcher(
+            root / "containers",
+            storage=storage,
+            networks=networks,
+            volumes=volumes,
+            runtime=runtime,
+            spec=spec,
+            defaults=defaults,
+            find=self._store.find,
+        )
+        self._output = Output(root / "containers", runtime, events)
+        self._execs = Execs(runtime, spec, storage, events)
+        self._creation = Creation(
+            store=self._store,
+            events=events,
+            images=images,
+            networks=networks,
+            volumes=volumes,
+            launcher=self._launcher,
+            storage_driver=storage.name,
+            facts=facts,
+            defaults=defaults,
+        )
+        self._lifecycle = Lifecycle(
+            store=self._store,
+            events=events,
+            tasks=self._tasks,
+            launcher=self._launcher,
+            runtime=runtime,
+            volumes=volumes,
+            execs=self._execs,
+        )
+        self.on_exit = self._lifecycle.on_exit
+        self.on_exec_exit = self._lifecycle.on_exec_exit
+        self.restore = self._lifecycle.restore
+
+    async def create(
+        self, body: CreateContainer, *, name: str | None, platform: str | None = None
+    ) -> CreatedContainer:
+        """Make a container: metadata only, nothing is mounted or run.
+
+        Raises ImageNotFound, NameInUse, or InvalidParameter naming what is wrong with the request.
+        """
+        return await self._tasks.finish(self._creation.create(body, name, platform), name="create")
+
+    async def start(self, name: str) -> bool:
+        """Start the container ``name``; return False if it was already running.
+
+        Raises ContainerNotFound, Conflict while it is paused or being removed, RuntimeFailed and whatever a
+        layer below could not do; the host is then as it was.
+        """
+        container = self._store.find(name)
+        return await self._tasks.finish(self._lifecycle.start(container, by_user=True), name=f"start {name}")
+
+    async def stop(self, name: str, *, signal: str | None = None, timeout: int | None = None) -> bool:
+        """Ask the container's process to end, kill it after ``timeout`` seconds (-1: never).
+
+        Returns False if it was not running. Raises ContainerNotFound, InvalidParameter for a bad signal.
+        """
+        container = self._store.find(name)
+        work = self._lifecycle.stop(container, parse_signal(signal) if signal else None, timeout)
+        return await self._tasks.finish(work, name=f"stop {name}")
+
+    async def restart(self, name: str, *, signal: str | None = None, timeout: int | None = None) -> None:
+        """Stop the container if it runs, then start it."""
+        container = self._store.find(name)
+        work = self._lifecycle.restart(container, parse_signal(signal) if signal else None, timeout)
+        await self._tasks.finish(work, name=f"restart {name}")
+
+    async def kill(self, name: str, signal: str = "KILL") -> None:
+        """Send a signal to the container's process; KILL also waits until it is gone.
+
+        Raises Conflict if it does not run, InvalidParameter for a bad signal.
+        """
+        container = self._store.find(name)
+        work = self._lifecycle.kill(container, parse_signal(signal or "KILL"))
+        try:
+            await self._tasks.finish(work, name=f"kill {name}")
+        except NotRunning as error:
+            raise Conflict(f"cannot kill container: {name}: {error}") from error
+
+    async def pause(self, name: str) -> None:
+        """Freeze every process of the container."""
+        await self._tasks.finish(self._lifecycle.pause(self._store.find(name)), name=f"pause {name}")
+
+    async def unpause(self, name: str) -> None:
+        """Thaw the container."""
+        await self._tasks.finish(self._lifecycle.unpause(self._store.find(name)), name=f"unpause {name}")
+
+    async def rename(self, name: str, new: str) -> None:
+        """Give the container another name. Raises NameInUse, InvalidParameter."""
+        container = self._store.find(name)
+        if not new:
+            raise InvalidParameter("Neither old nor new names may be empty")
+        chosen = check_name(new)
+        if chosen == container.name:
+            raise InvalidParameter("Renaming a container with the same name as its current name")
+        async with container.lock:
+            old = container.name
+            self._store.reserve(chosen, container.id)
+            container.row.name = chosen
+            try:
+                self._store.save(container, durable=True)
+            except EngineError:
+                container.row.name = old
+                self._store.release(chosen, container.id)
+                raise
+            self._store.release(old, container.id)
+        attributes = {**container.attributes(), "oldName": f"/{old}"}
+        self._events.publish("container", "rename", container.id, attributes)
+
+    async def remove(
+        self, name: str, *, force: bool = False, volumes: bool = False, link: bool = False
+    ) -> None:
+        """Remove the container, its layer and its files; ``volumes`` takes its anonymous volumes along.
+
+        Raises Conflict while it runs, unless forced.
+        """
+        if link:
+            raise InvalidParameter(
+                f"cannot remove the link {name}: links between containers are not supported"
+            )
+        work = self._lifecycle.remove(self._store.find(name), force=force, volumes=volumes)
+        await self._tasks.finish(work, name=f"remove {name}")
+
+    async def prune(self, filters: listing.Filters) -> tuple[list[str], int]:
+        """Remove the containers that do not run and pass ``filters``; return their ids and bytes freed."""
+        for key in filters:
+            if key not in _PRUNE_FILTERS:
+                raise InvalidParameter(f"invalid filter '{key}'")
+        until = [parse_moment_ns(text) for text in filters.get("until", ())]
+        removed, freed = [], 0
+        for container in self._store:
+            if container.state.running or any(container.row.created_ns > moment for moment in until):
+                continue
+            if not listing.passes_labels(container.row.config.labels or {}, filters):
+                continue
+            size = (await self._storage.usage(container.id)).size
+            try:
+                await self.remove(container.id)
+            except Conflict:
+                continue
+            removed.append(container.id)
+            freed += size
+        self._events.publish("container", "prune", "", {"reclaimed": str(freed)})
+        return removed, freed
+
+    async def update(self, name: str, body: UpdateContainer) -> list[str]:
+        """Change limits and restart policy of a container, running or not; zero leaves a value as it is."""
+        container = self._store.find(name)
+        policy = body.restart_policy
+        host = update_host_config(container.row.host, body)
+        if policy.name:
+            check_policy(policy)
+            if container.row.host.auto_remove and policy.name != "no":
+                raise InvalidParameter(
+                    "Restart policy cannot be updated because AutoRemove is enabled for the container"
+                )
+            host.restart_policy = policy
+        if container.state.status in (Status.REMOVING, Status.DEAD):
+            raise Conflict(
+                f"Cannot update container {container.id}: Container is marked for removal "
+                'and cannot be "update".'
+            )
+        warnings = check_host_config(container.row.config, host, self._facts)
+        async with container.lock:
+            if container.state.status in (Status.RUNNING, Status.PAUSED):
+                await blocking(self._runtime.update, self._launcher.cgroup_path(container), host)
+            container.row.host = host
+            self._store.save(container, durable=True)
+        self._events.publish("container", "update", container.id, container.attributes())
+        return warnings
+
+    async def wait(self, name: str, condition: str = "") -> Awaitable[WaitResult]:
+        """Return what to await for the container's exit code; the request itself is checked now.
+
+        Conditions: ``not-running`` (the default), ``next-exit``, ``removed``.
+        """
+        if condition not in _CONDITIONS:
+            raise InvalidParameter(f'invalid condition: "{condition}"')
+        container = self._store.find(name)
+        state = container.state
+        exited: asyncio.Future[Exit] | None = None
+        removed: asyncio.Future[None] | None = None
+        if condition == "next-exit" or state.status in (Status.RUNNING, Status.PAUSED):
+            exited = self._lifecycle.next_exit(container)
+        if condition != "not-running":
+            removed = asyncio.get_running_loop().create_future()
+            container.removed_waiters.append(removed)
+
+        async def result() -> WaitResult:
+            try:
+                if condition == "removed" and removed is not None:
+                    await removed
+                    return WaitResult(container.state.exit_code)
+                if exited is not None:
+                    waiting = [exited, *([removed] if removed is not None else [])]
+                    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                    if exited.done():
+                        return WaitResult(exited.result().code)
+                return WaitResult(container.state.exit_code)
+            finally:
+                if exited in container.exit_waiters:
+                    container.exit_waiters.remove(exited)
+                if removed in container.removed_waiters:
+                    container.removed_waiters.remove(removed)
+
+        return result()
+
+    async def list_containers(
+        self,
+        *,
+        all: bool = False,  # noqa: A002 - Docker's word
+        limit: int = 0,
+        size: bool = False,
+        filters: listing.Filters | None = None,
+    ) -> list[ContainerSummary]:
+        """Return the containers that pass ``filters``, newest first; without ``all`` only those that run."""
+        now_ns = time.time_ns()
+        chosen = listing.select(
+            list(self._store),
+            filters or {},
+            everything=all,
+            limit=limit,
+            find=self._store.find,
+            is_ancestor=self._is_ancestor,
+        )
+        summaries = [listing.summarize(container, now_ns) for container in chosen]
+        if size:
+            for container, summary in zip(chosen, summaries, strict=True):
+                summary.size_rw, summary.size_root_fs = await self._sizes(container)
+        return summaries
+
+    def _is_ancestor(self, image: str, container: Container) -> bool:
+        try:
+            found = self._images.find(image)
+        except EngineError:
+            return False
+        chain = container.row.chain_id
+        return found.id == container.row.image_id or (found.chain_id is not None and found.chain_id == chain)
+
+    async def _sizes(self, container: Container) -> tuple[int, int]:
+        own = (await self._storage.usage(container.id)).size
+        try:
+            return own, own + self._images.find(container.row.image_id).size
+        except NotFound:
+            return own, own
+
+    async def inspect(self, name: str, *, size: bool = False) -> InspectedContainer:
+        """Return everything about the container; ``size`` adds its sizes in bytes."""
+        container = self._store.find(name)
+        size_rw, size_root_fs = await self._sizes(container) if size else (None, None)
+        return inspect.show(
+            container,
+            folder=str(self._launcher.folder(container.id)),
+            graph=self._storage.graph_data(container.id),
+            exec_ids=self._execs.of(container),
+            size_rw=size_rw,
+            size_root_fs=size_root_fs,
+        )
+
+    async def logs(self, name: str, query: LogQuery) -> LogStream:
+        """Return the container's log. Raises InvalidParameter if neither stream is asked for."""
+        container = self._store.find(name)
+        if not (query.stdout or query.stderr):
+            raise InvalidParameter("Bad parameters: you must choose at least one stream")
+        return self._output.logs(container, query)
+
+    async def attach(
+        self, name: str, *, logs: bool, stream: bool, streams: Streams, detach_keys: str = ""
+    ) -> Attachment:
+        """Attach to the container's process, or to the one that a start will bring."""
+        container = self._store.find(name)
+        return await self._output.attach(
+            container, logs=logs, stream=stream, streams=streams, detach_keys=detach_keys
+        )
+
+    async def resize(self, name: str, rows: int, cols: int) -> None:
+        """Set the size of the container's terminal."""
+        container = self._store.find(name)
+        if container.state.status is not Status.RUNNING:
+            raise NotRunning(container.id)
+        await self._runtime.resize(container.id, rows, cols)
+        more = {"height": str(rows), "width": str(cols)}
+        self._events.publish("container", "resize", container.id, {**container.attributes(), **more})
+
+    async def top(self, name: str, ps_args: str = "-ef") -> TopResult:
+        """Return the rows of the host's ``ps`` for the container's processes."""
+        container = self._store.find(name)
+        check_ps_args(ps_args)
+        container.require_running("top")
+        result = await read_ps(ps_args or "-ef", await self._runtime.pids(container.id))
+        self._events.publish("container", "top", container.id, container.attributes())
+        return result
+
+    async def changes(self, name: str) -> list[Change]:
+        """Return what the container changed in its file system."""
+        return await self._storage.changes(self._store.find(name).id)
+
+    async def export(self, name: str) -> AsyncIterator[bytes]:
+        """Return the container's file system as a tar stream."""
+        container = self._store.find(name)
+        async with container.lock:
+            await self._storage.prepare(container.id, container.row.chain_id)
+        self._events.publish("container", "export", container.id, container.attributes())
+        return in_thread(self._storage.export(container.id))
+
+    async def exec_create(self, name: str, body: ExecConfig) -> str:
+        """Prepare an extra process in a running container; return its id."""
+        return self._execs.create(self._store.find(name), body).id
+
+    async def exec_start(self, exec_id: str, body: StartExec) -> Attachment | None:
+        """Run it; return its attachment, None when detached."""
+        return await self._execs.start(exec_id, body)
+
+    async def exec_resize(self, exec_id: str, rows: int, cols: int) -> None:
+        """Set the size of its terminal."""
+        await self._execs.resize(exec_id, rows, cols)
+
+    def exec_inspect(self, exec_id: str) -> InspectedExec:
+        """Return its state."""
+        return self._execs.inspect(exec_id)
+
+    def containers_of(self, image_id: str) -> list[tuple[str, bool]]:
+        """Return (id, running) of the containers made of an image (ImageUsers)."""
+        return [(c.id, c.state.running) for c in self._store if c.row.image_id == image_id]
+
+    def containers_using(self, volume: str) -> list[str]:
+        """Return the ids of the containers that mount a volume (VolumeUsers)."""
+        return [c.id for c in self._store if any(entry.point.name == volume for entry in c.row.mounts)]
+
+    def counts(self) -> tuple[int, int, int]:
+        """Return how many containers run, are paused, and are neither."""
+        statuses = [container.state.status for container in self._store]
+        paused = statuses.count(Status.PAUSED)
+        running = statuses.count(Status.RUNNING) + statuses.count(Status.RESTARTING)
+        return running, paused, len(statuses) - running - paused
+
+    def ids(self) -> set[str]:
+        """Return the ids of all containers: the snapshots that storage must keep."""
+        return {container.id for container in self._store}
+
+    def running_ids(self) -> set[str]:
+        """Return the ids of those whose process may have outlived the daemon."""
+        return {c.id for c in self._store if c.state.status in (Status.RUNNING, Status.PAUSED)}
+
+    async def close(self) -> None:
+        """Stop watching; containers live on."""
+        self._lifecycle.closing = True
+        await self._tasks.close()
