@@ -1,0 +1,84 @@
+"""What a route answers: a whole document, a stream, or the connection itself."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from sampan.api.hijack import Stream
+
+JSON: Final = "application/json"
+RAW_STREAM: Final = "application/vnd.docker.raw-stream"
+MULTIPLEXED_STREAM: Final = "application/vnd.docker.multiplexed-stream"
+
+_encode: Final = msgspec.json.Encoder().encode
+_NONE: Final[Mapping[str, str]] = {}
+
+
+class Response:
+    """A complete answer. Without ``content_type`` and body it has no Content-Type (204, 304)."""
+
+    __slots__ = ("body", "content_type", "headers", "status")
+
+    def __init__(
+        self, status: int, body: bytes = b"", content_type: str = "", headers: Mapping[str, str] = _NONE
+    ) -> None:
+        self.status = status
+        self.body = body
+        self.content_type = content_type
+        self.headers = headers
+
+
+class StreamResponse:
+    """An answer whose head is sent at once and whose body follows piece by piece, as ``pieces`` yields them.
+
+    When the client goes away, or the daemon stops, the generator is cancelled and closed.
+    """
+
+    __slots__ = ("content_type", "headers", "pieces", "status")
+
+    def __init__(
+        self,
+        pieces: AsyncGenerator[bytes, None],
+        content_type: str = JSON,
+        *,
+        status: int = 200,
+        headers: Mapping[str, str] = _NONE,
+    ) -> None:
+        self.status = status
+        self.pieces = pieces
+        self.content_type = content_type
+        self.headers = headers
+
+
+class Hijack:
+    """The answer of attach and exec: after ``head`` the connection carries raw bytes, both ways.
+
+    ``run`` gets the connection as a Stream; it is closed when ``run`` returns.
+    """
+
+    __slots__ = ("content_type", "run", "upgrade")
+
+    def __init__(
+        self,
+        run: Callable[[Stream], Awaitable[None]],
+        content_type: str = RAW_STREAM,
+        *,
+        upgrade: Mapping[str, str] | None = None,
+    ) -> None:
+        self.run = run
+        self.content_type = content_type
+        self.upgrade = upgrade  # headers of the 101 answer; None: the client did not ask, answer 200
+
+
+Answer = Response | StreamResponse | Hijack
+
+
+def json(value: Any, status: int = 200) -> Response:
+    """Answer with ``value`` (a wire struct or plain data) as JSON and a newline, as Go's encoder does."""
+    return Response(status, _encode(value) + b"\n", JSON)
+
+
+def json_line(value: Any) -> bytes:
+    """Render one document of a JSON stream."""
+    return _encode(value) + b"\r\n"

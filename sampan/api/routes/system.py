@@ -1,0 +1,141 @@
+"""Ping, version, info, events, disk usage, registry log-in."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from typing import Final
+
+import msgspec
+
+from sampan.api.filters import Filters, matches_exactly, matches_labels, matches_prefix
+from sampan.api.request import Request
+from sampan.api.response import Response, StreamResponse, json
+from sampan.api.router import Routes
+from sampan.api.services import Services
+from sampan.api.versions import old_info
+from sampan.base.errors import InvalidParameter
+from sampan.base.events import Event, EventBus
+from sampan.base.times import parse_moment_ns
+from sampan.wire.system import EventActor, EventMessage
+
+routes = Routes()
+
+_PING: Final = {
+    "Builder-Version": "1",
+    "Cache-Control": "no-cache, no-store, must-revalidate",
+    "Pragma": "no-cache",
+    "Swarm": "inactive",
+}
+_OK: Final = Response(200, b"OK", "text/plain; charset=utf-8", _PING)
+_OK_HEAD: Final = Response(200, b"", "text/plain; charset=utf-8", _PING)
+_encode: Final = msgspec.json.Encoder().encode
+# Docker compares these by prefix: the action goes on with what was run
+_OPEN_ENDED: Final = frozenset({"health_status", "exec_create", "exec_start"})
+_NAMED: Final = ("daemon", "container", "plugin", "volume", "network", "node", "service", "secret", "config")
+
+
+@routes.get("/_ping")
+def ping(request: Request, services: Services) -> Response:
+    return _OK
+
+
+@routes.head("/_ping")
+def ping_head(request: Request, services: Services) -> Response:
+    return _OK_HEAD
+
+
+@routes.get("/version")
+def version(request: Request, services: Services) -> Response:
+    return json(services.system.version())
+
+
+@routes.get("/info")
+async def info(request: Request, services: Services) -> Response:
+    containers = await services.containers.list(all=True, limit=0, size=False, filters={})
+    images = services.images.list(all=True, filters={})
+    return json(old_info(services.system.info(containers, len(images)), request.version))
+
+
+@routes.get("/events")
+def events(request: Request, services: Services) -> StreamResponse:
+    since, until = request.query.text("since"), request.query.text("until")
+    since_ns = parse_moment_ns(since) if since else None
+    until_ns = parse_moment_ns(until) if until else None
+    if until_ns is not None and until_ns < (since_ns or 0):
+        raise InvalidParameter(f"`since` time ({since}) cannot be after `until` time ({until})")
+    return StreamResponse(_event_stream(services, request.filters(), since_ns, until_ns))
+
+
+async def _event_stream(
+    services: Services, filters: Filters, since_ns: int | None, until_ns: int | None
+) -> AsyncGenerator[bytes, None]:
+    """Yield the remembered events if a time was given, then those that come, up to ``until_ns``."""
+    bus: EventBus = services.events
+    services.system.listeners += 1
+    try:
+        with bus.subscribe() as subscription:
+            if since_ns is not None or until_ns is not None:
+                for event in bus.history():
+                    in_time = (since_ns or 0) <= event.time_ns <= (until_ns or event.time_ns)
+                    if in_time and matches(filters, event):
+                        yield render(event)
+            timeout = None if until_ns is None else (until_ns - time.time_ns()) / 1e9
+            try:
+                async with asyncio.timeout(timeout):
+                    async for event in subscription:
+                        if matches(filters, event):
+                            yield render(event)
+            except TimeoutError:
+                return
+    finally:
+        services.system.listeners -= 1
+
+
+def matches(filters: Filters, event: Event) -> bool:
+    """Tell whether ``event`` passes ``filters`` (moby, daemon/events/filter.go)."""
+    if not filters:
+        return True
+    wanted = filters.get("event", ())
+    by_action = matches_prefix if _OPEN_ENDED.intersection(wanted) else matches_exactly
+    name = event.attributes.get("name", "")
+    return (
+        by_action(filters, "event", event.action)
+        and matches_exactly(filters, "type", event.type)
+        and matches_exactly(filters, "scope", event.scope)
+        and all(
+            matches_prefix(filters, kind, event.actor) or matches_prefix(filters, kind, name)
+            for kind in _NAMED
+            if kind in filters
+        )
+        and _matches_image(filters, event)
+        and matches_labels(filters, "label", event.attributes)
+    )
+
+
+def _matches_image(filters: Filters, event: Event) -> bool:
+    if "image" not in filters:
+        return True
+    name = event.attributes.get("name" if event.type == "image" else "image", "")
+    return any(matches_exactly(filters, "image", text) for text in (event.actor, name, _untagged(name)))
+
+
+def _untagged(name: str) -> str:
+    path, colon, tag = name.partition("@")[0].rpartition(":")
+    return path if colon and "/" not in tag else name
+
+
+def render(event: Event) -> bytes:
+    """Render ``event`` as a line of the stream, with the old names beside the new ones."""
+    message = EventMessage(
+        type=event.type,
+        action=event.action,
+        actor=EventActor(event.actor, dict(event.attributes)),
+        scope=event.scope,
+        time=event.time_ns // 10**9,
+        time_nano=event.time_ns,
+    )
+    if event.type in {"container", "image"}:
+        message.status = event.action
+        message.id = event.actor
+        message.from_ = event.attributes.get("image", "") if event.type == "container" else ""
+    return _encode(message) + b"\n"

@@ -1,0 +1,25 @@
+"""What the routes may call: one object of each service, built by ``daemon/services.py``."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sampan.base.events import EventBus
+
+if TYPE_CHECKING:
+    from sampan.api.system import System
+    from sampan.containers.service import ContainersService
+    from sampan.images.service import ImagesService
+    from sampan.networks.service import NetworksService
+    from sampan.volumes.service import VolumesService
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The engine, as the API sees it."""
+
+    containers: "ContainersService"
+    images: "ImagesService"
+    networks: "NetworksService"
+    volumes: "VolumesService"
+    system: "System"
+    events: EventBus
