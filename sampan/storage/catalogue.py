@@ -1,0 +1,237 @@
+"""Which snapshots a driver has: one directory each, with a record in it, and the same in memory.
+
+    <home>/<name>/snapshot.json     {"key": …, "kind": …, "parent": …}; the rest of <name>/ is the driver's
+    <home>/.new-<random>/           a snapshot being made; renamed to <name> when whole
+    <home>/.gone-<random>/          a snapshot being removed; renamed away before the first file goes
+
+``<name>`` is the key with ``:`` as ``-``. Renames make every step whole or absent. The records are few and
+are read once, when the catalogue is opened; only this process writes them.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Final
+
+import msgspec
+
+from sampan.base.errors import HostFailure, InvalidParameter
+from sampan.kernel.fs import remove_tree
+from sampan.kernel.mount import is_mount_point, umount
+from sampan.storage.driver import (
+    KEY_LIMIT,
+    Kind,
+    Snapshot,
+    SnapshotExists,
+    SnapshotInUse,
+    SnapshotNotFound,
+)
+
+_RECORD: Final = "snapshot.json"
+_NEW: Final = ".new-"
+_GONE: Final = ".gone-"
+_KEY_CHARACTERS: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-:")
+
+
+class Record(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is kept about a snapshot; ``link`` and ``ready_ns`` belong to the driver that sets them."""
+
+    key: str
+    kind: Kind
+    parent: str | None = None
+    link: str = ""
+    ready_ns: int = 0
+
+
+_decoder = msgspec.json.Decoder(Record)
+_encoder = msgspec.json.Encoder()
+
+
+class Catalogue:
+    """The snapshots below one directory ``home``, which is created if it is not there.
+
+    Raises HostFailure if ``home`` cannot be used.
+    """
+
+    def __init__(self, home: str, *, others: frozenset[str] = frozenset()) -> None:
+        """``others`` names entries of ``home`` that are no snapshots."""
+        self.home = home
+        self._lock = threading.RLock()
+        self._records: dict[str, Record] = {}
+        self._names: dict[str, str] = {}  # directory name → key: two keys must not share one
+        self._children: dict[str, int] = {}
+        self._broken: list[str] = []
+        try:
+            os.makedirs(home, mode=0o700, exist_ok=True)
+            for name in sorted(os.listdir(home)):
+                if name not in others:
+                    self._load(name)
+        except OSError as error:
+            raise HostFailure(f"cannot open {home}: {error.strerror}") from error
+
+    def find(self, key: str) -> Record:
+        """Return the record of ``key``; raises SnapshotNotFound."""
+        try:
+            return self._records[key]
+        except KeyError:
+            raise SnapshotNotFound(key) from None
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._records
+
+    def path(self, key: str, *below: str) -> str:
+        """Return the path of the snapshot's directory, or of something in it."""
+        return os.path.join(self.home, _directory(key), *below)
+
+    def ancestors(self, key: str | None) -> Iterator[Record]:
+        """Yield ``key`` and what it stands on, nearest first; nothing for None."""
+        while key is not None:
+            record = self.find(key)
+            yield record
+            key = record.parent
+
+    def walk(self) -> Iterator[Snapshot]:
+        """Yield every snapshot, parents before children."""
+        with self._lock:
+            records = dict(self._records)
+        seen: set[str] = set()
+        for key in records:
+            stack = []
+            at: str | None = key
+            while at is not None and at in records and at not in seen:
+                seen.add(at)
+                stack.append(records[at])
+                at = records[at].parent
+            for record in reversed(stack):
+                yield Snapshot(record.key, record.kind, record.parent)
+
+    def create(self, record: Record, fill: Callable[[str], Record]) -> None:
+        """Make the snapshot of ``record``: ``fill`` is given a new directory and returns the record to keep.
+
+        The key and the parent are held from the start, so neither can be taken or removed meanwhile. Raises
+        as ``SnapshotDriver.prepare``; whatever ``fill`` raises goes through and leaves nothing behind.
+        """
+        _check_key(record.key)
+        with self._lock:
+            if record.parent is not None and self.find(record.parent).kind is not Kind.COMMITTED:
+                raise SnapshotInUse(f"snapshot {record.parent} is not committed")
+            self._insert(record)
+        new = os.path.join(self.home, _NEW + os.urandom(8).hex())
+        try:
+            os.mkdir(new, 0o700)
+            record = fill(new)
+            _write(new, record)
+            os.rename(new, self.path(record.key))
+        except BaseException:
+            with self._lock:
+                self._discard(record)
+            remove_tree(new)
+            raise
+        self._records[record.key] = record
+
+    def commit(self, key: str, record: Record) -> None:
+        """Make the active snapshot ``key`` the committed one ``record`` (its parent stays)."""
+        _check_key(record.key)
+        with self._lock:
+            old = self.find(key)
+            if old.kind is not Kind.ACTIVE:
+                raise SnapshotInUse(f"snapshot {key} is not active")
+            self._insert(record)
+            try:
+                _write(self.path(key), record)
+                os.rename(self.path(key), self.path(record.key))
+            except BaseException:
+                self._discard(record)
+                with suppress(OSError):
+                    _write(self.path(key), old)
+                raise
+            self._discard(old)
+
+    @contextmanager
+    def scratch(self) -> Iterator[str]:
+        """Yield a new empty directory, on the same file system as the snapshots, that goes with the block."""
+        path = os.path.join(self.home, _NEW + os.urandom(8).hex())
+        os.mkdir(path, 0o700)
+        try:
+            yield path
+        finally:
+            remove_tree(path)
+
+    def take(self, key: str) -> str | None:
+        """Forget ``key`` and return the directory that is left to remove, or None if there is no such key.
+
+        Raises SnapshotInUse if it has children.
+        """
+        with self._lock:
+            if (record := self._records.get(key)) is None:
+                return None
+            if self._children.get(key):
+                raise SnapshotInUse(f"snapshot {key} has children")
+            gone = os.path.join(self.home, _GONE + os.urandom(8).hex())
+            with suppress(FileNotFoundError):
+                os.rename(self.path(key), gone)
+            self._discard(record)
+            return gone
+
+    def sweep(self) -> list[str]:
+        """Remove half-made and half-removed snapshots and broken records; return their directories' names.
+
+        Must not run beside other calls: it belongs to the start.
+        """
+        removed = []
+        for name in os.listdir(self.home):
+            if name.startswith((_NEW, _GONE)) or name in self._broken:
+                path = os.path.join(self.home, name)
+                if is_mount_point(path):
+                    umount(path, lazy=True)
+                remove_tree(path)
+                removed.append(name)
+        self._broken.clear()
+        return removed
+
+    def _load(self, name: str) -> None:
+        if name.startswith("."):
+            return
+        try:
+            with open(os.path.join(self.home, name, _RECORD), "rb") as file:
+                record = _decoder.decode(file.read())
+        except (OSError, msgspec.DecodeError):
+            self._broken.append(name)
+            return
+        if _directory(record.key) != name:
+            # cut off between the two steps of a commit: it is still what its directory says
+            self._broken.append(name)
+            return
+        self._insert(record)
+
+    def _insert(self, record: Record) -> None:
+        name = _directory(record.key)
+        if name in self._names:
+            raise SnapshotExists(record.key)
+        self._names[name] = record.key
+        self._records[record.key] = record
+        if record.parent is not None:
+            self._children[record.parent] = self._children.get(record.parent, 0) + 1
+
+    def _discard(self, record: Record) -> None:
+        del self._records[record.key]
+        del self._names[_directory(record.key)]
+        if record.parent is not None:
+            self._children[record.parent] -= 1
+
+
+def _directory(key: str) -> str:
+    return key.replace(":", "-")
+
+
+def _check_key(key: str) -> None:
+    if not key or len(key) > KEY_LIMIT or not key[0].isalnum() or not _KEY_CHARACTERS.issuperset(key):
+        raise InvalidParameter(f"{key!r} cannot name a snapshot")
+
+
+def _write(directory: str, record: Record) -> None:
+    temporary = os.path.join(directory, _RECORD + ".tmp")
+    with open(temporary, "wb") as file:
+        file.write(_encoder.encode(record))
+    os.rename(temporary, os.path.join(directory, _RECORD))

@@ -1,0 +1,245 @@
+"""The storage service: snapshots of images' layers and of containers, on whichever driver the host can carry.
+
+Mounting and unmounting take a few tenths of a millisecond and are done on the event loop itself, because
+handing them to a thread and back would cost a good part of that again; everything that reads or writes trees
+runs in threads.
+"""
+
+import asyncio
+import errno
+import logging
+import os
+import threading
+from collections.abc import AsyncIterator, Collection, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+from sampan.base.errors import HostFailure
+from sampan.base.threads import blocking
+from sampan.kernel.mount import is_mount_point, mount, umount
+from sampan.storage.choice import open_driver
+from sampan.storage.compare import shown_only, without
+from sampan.storage.driver import Change, SnapshotDriver, SnapshotNotFound, Usage
+
+_log = logging.getLogger(__name__)
+_TRANSIENT = ("apply-", "view-")
+
+
+class StorageService:
+    """Snapshots below ``root``, the storage folder of the data root.
+
+    Keys are container ids (active snapshots) and chainIDs (committed ones). Calls for different keys run in
+    parallel, calls for one key one after the other. Raises as ``open_driver``.
+    """
+
+    def __init__(self, root: Path, *, driver: str | None = None) -> None:
+        self.driver: SnapshotDriver = open_driver(root, driver)
+        self._locks = _KeyLocks()
+        # Mounting state is shared with worker threads (export), hence no asyncio lock.
+        self._mounting = threading.Lock()
+        self._borrowers: dict[str, int] = {}
+        self._kept: set[str] = set()
+
+    @property
+    def name(self) -> str:
+        """The driver's name, ``overlay2`` for example."""
+        return self.driver.name
+
+    def exists(self, key: str) -> bool:
+        """Return whether there is a snapshot ``key``, active or committed."""
+        try:
+            self.driver.find(key)
+        except SnapshotNotFound:
+            return False
+        return True
+
+    async def prepare(self, key: str, parent: str | None) -> None:
+        """Create the active snapshot ``key`` over the committed ``parent`` (None: empty).
+
+        Raises SnapshotExists, SnapshotNotFound (the parent); HostFailure if the disk fails.
+        """
+        async with self._locks.hold(key):
+            await blocking(self._prepare, key, parent)
+
+    async def mount(self, key: str) -> Path:
+        """Mount the active snapshot ``key``, if it is not mounted yet, and return its root directory."""
+        async with self._locks.hold(key):
+            with self._mounting:
+                self._kept.add(key)
+                try:
+                    return Path(self._mount(key))
+                except BaseException:
+                    self._kept.discard(key)
+                    raise
+
+    async def unmount(self, key: str) -> None:
+        """Unmount ``key``; one that is not mounted, or not there, is no error."""
+        async with self._locks.hold(key):
+            with self._mounting:
+                self._kept.discard(key)
+                if not self._borrowers.get(key):
+                    self._unmount(key)
+
+    async def remove(self, key: str) -> None:
+        """Unmount and remove ``key``, active or committed; one that is not there is no error.
+
+        Raises SnapshotInUse if it has children.
+        """
+        async with self._locks.hold(key):
+            with self._mounting:
+                self._kept.discard(key)
+                self._unmount(key)
+            await blocking(self._remove, key)
+
+    async def usage(self, key: str) -> Usage:
+        """Measure what ``key`` holds itself, its parents not counted."""
+        async with self._locks.hold(key):
+            return await blocking(self._usage, key)
+
+    async def changes(self, key: str, *, ignore: Collection[str] = ()) -> list[Change]:
+        """Return how ``key`` differs from its parent, in the order of ``docker diff``.
+
+        Directories come before what is in them, names are sorted, what was deleted comes last in its
+        directory. Entries at the paths ``ignore`` (made by the engine, not by the container) are left out.
+        """
+        async with self._locks.hold(key):
+            return await blocking(self._changes, key, frozenset(map(os.fsencode, ignore)))
+
+    def graph_data(self, key: str) -> dict[str, str]:
+        """Return what ``inspect`` shows as ``GraphDriver.Data``; {} if there is no such snapshot."""
+        try:
+            return self.driver.describe(key)
+        except SnapshotNotFound:
+            return {}
+
+    def status(self) -> list[tuple[str, str]]:
+        """Return what ``info`` shows as ``DriverStatus``."""
+        return self.driver.status()
+
+    def recover(self, keep: Collection[str]) -> list[str]:
+        """Remove whatever is neither in ``keep`` nor below something in it; return what was removed.
+
+        Blocking; for the start of the daemon, before any other call. ``keep`` holds the ids of all containers
+        and the chainIDs of all images.
+        """
+        with _translated("recover storage"):
+            removed = self.driver.sweep()
+            snapshots = list(self.driver.walk())
+            wanted = {key for key in keep if not key.startswith(_TRANSIENT)}
+            for snapshot in reversed(snapshots):  # children before parents
+                if snapshot.key in wanted:
+                    if snapshot.parent is not None:
+                        wanted.add(snapshot.parent)
+                    continue
+                self._unmount(snapshot.key)
+                self.driver.remove(snapshot.key)
+                removed.append(snapshot.key)
+        for name in removed:
+            _log.info("removed left-over snapshot", extra={"snapshot": name})
+        return removed
+
+    async def close(self) -> None:
+        """Nothing is held between calls: containers that run on keep their mounts."""
+
+    def _prepare(self, key: str, parent: str | None) -> None:
+        with _translated(f"prepare snapshot {key}"):
+            self.driver.prepare(key, parent)
+
+    def _remove(self, key: str) -> None:
+        with _translated(f"remove snapshot {key}"):
+            self.driver.remove(key)
+
+    def _usage(self, key: str) -> Usage:
+        with _translated(f"measure snapshot {key}"):
+            return self.driver.usage(key)
+
+    def _changes(self, key: str, ignore: frozenset[bytes]) -> list[Change]:
+        parent = self.driver.find(key).parent
+        with _translated(f"compare snapshot {key}"), self.driver.diff(key, parent) as delta:
+            found = shown_only(without(delta.differences, ignore))
+        return [Change(d.path.decode(errors="replace"), int(d.kind)) for d in found]
+
+    def _mount(self, key: str) -> str:
+        """Mount ``key`` unless it is; ``_mounting`` is held."""
+        steps = self.driver.mounts(key)
+        target = steps[-1].target
+        if is_mount_point(target):
+            return target
+        with _translated(f"mount snapshot {key}"):
+            try:
+                for step in steps:
+                    _log.debug("%s", step)
+                    mount(step)
+            except OSError:
+                for step in reversed(steps):
+                    _take_off(step.target)
+                raise
+        return target
+
+    def _unmount(self, key: str) -> None:
+        """Unmount ``key`` wherever it is mounted; ``_mounting`` is held."""
+        try:
+            steps = self.driver.mounts(key)
+        except SnapshotNotFound:
+            return
+        with _translated(f"unmount snapshot {key}"):
+            for step in reversed(steps):
+                _take_off(step.target)
+
+    @contextmanager
+    def _borrowed(self, key: str) -> Iterator[str]:
+        """Yield the root directory of ``key``, mounted at least as long as the block runs."""
+        with self._mounting:
+            target = self._mount(key)
+            self._borrowers[key] = self._borrowers.get(key, 0) + 1
+        try:
+            yield target
+        finally:
+            with self._mounting:
+                self._borrowers[key] -= 1
+                if not self._borrowers[key]:
+                    del self._borrowers[key]
+                    if key not in self._kept:
+                        self._unmount(key)
+
+
+class _KeyLocks:
+    """A lock for each key that is being worked on."""
+
+    def __init__(self) -> None:
+        self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
+
+    @asynccontextmanager
+    async def hold(self, key: str) -> AsyncIterator[None]:
+        lock, users = self._locks.get(key) or (asyncio.Lock(), 0)
+        self._locks[key] = (lock, users + 1)
+        try:
+            async with lock:
+                yield
+        finally:
+            lock, users = self._locks[key]
+            if users == 1:
+                del self._locks[key]
+            else:
+                self._locks[key] = (lock, users - 1)
+
+
+@contextmanager
+def _translated(what: str) -> Iterator[None]:
+    """Turn an OSError of the block into a HostFailure that says what failed and where."""
+    try:
+        yield
+    except OSError as error:
+        place = f" ({os.fsdecode(error.filename)})" if error.filename else ""
+        raise HostFailure(f"cannot {what}: {error.strerror or error}{place}") from error
+
+
+def _take_off(target: str) -> None:
+    """Unmount everything stacked at ``target``; what is busy goes when its last user goes."""
+    while is_mount_point(target):
+        try:
+            umount(target)
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+            umount(target, lazy=True)
