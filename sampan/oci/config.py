@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Raw, field
 
 from sampan.base import times
-from sampan.oci.descriptor import InvalidDocument, decode
+from sampan.oci.descriptor import InvalidDocument, decode, decode_leniently
 from sampan.oci.digest import Digest
 from sampan.oci.manifest import MAX_LAYERS
 from sampan.oci.platform import Platform
@@ -80,32 +80,29 @@ class ImageConfig(msgspec.Struct, omit_defaults=True, frozen=True):
         return chain_ids(self.rootfs.diff_ids)
 
 
+class _Presence(msgspec.Struct):
+    rootfs: dict[str, Any] | None = None
+
+
 _CONFIG: Final = msgspec.json.Decoder(ImageConfig)
+_PRESENCE: Final = msgspec.json.Decoder(_Presence)
 
 
 def parse_config(document: bytes) -> ImageConfig:
     """Parse an image configuration as leniently as Docker: null means absent. Raises InvalidDocument."""
     try:
-        return decode(_CONFIG, document, "image JSON")
+        return decode_leniently(_CONFIG, document, "image JSON")
     except InvalidDocument as error:
-        try:
-            value = msgspec.json.decode(document)
-        except (msgspec.DecodeError, RecursionError):
-            raise error from None
-        if isinstance(value, dict) and value.get("rootfs") is None:
+        if _has_no_rootfs(document):
             raise InvalidDocument("invalid image JSON, no RootFS key") from error
-        if not isinstance(value, dict):
-            raise
-        return decode(_CONFIG, msgspec.json.encode(_without_nulls(value)), "image JSON")
+        raise
 
 
-def _without_nulls(value: Any) -> Any:
-    """Drop keys whose value is null, as Go's decoder skips them."""
-    if isinstance(value, dict):
-        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
-    if isinstance(value, list):
-        return [_without_nulls(item) for item in value]
-    return value
+def _has_no_rootfs(document: bytes) -> bool:
+    try:
+        return _PRESENCE.decode(document).rootfs is None
+    except (msgspec.DecodeError, RecursionError):
+        return False
 
 
 def chain_id(diff_ids: Sequence[str]) -> str:

@@ -1,7 +1,7 @@
 """Content descriptors: a blob's media type, digest and size, with what else is known of it."""
 
 import base64
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 
@@ -93,3 +93,23 @@ def decode(decoder: msgspec.json.Decoder[D], document: bytes | memoryview, what:
         return decoder.decode(document)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError, InvalidParameter) as error:
         raise InvalidDocument(f"invalid {what}: {error}") from error
+
+
+def decode_leniently(decoder: msgspec.json.Decoder[D], document: bytes | memoryview, what: str) -> D:
+    """Decode as ``decode``, but let null stand for "absent" everywhere, as Go's decoder does."""
+    try:
+        return decode(decoder, document, what)
+    except InvalidDocument as error:
+        try:
+            value = msgspec.json.decode(document)
+            return decode(decoder, msgspec.json.encode(_without_nulls(value)), what)
+        except (InvalidDocument, msgspec.DecodeError, RecursionError):
+            raise error from None
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [_without_nulls(item) for item in value]
+    return value

@@ -1,0 +1,252 @@
+"""Telling compressed streams apart by their first bytes, and unpacking them in bounded pieces.
+
+Data is pushed in and pushed on to a sink, at most PIECE bytes at a time, however much a few compressed bytes
+expand to. The libraries release the GIL while they work. gzip is read by isal (twice as fast), by zlib where
+isal is missing; zstandard, lzma and bz2 are imported when their first stream comes.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import IO, Any, Final, Protocol, cast
+
+from sampan.images.errors import InvalidArchive, TooLarge
+
+Sink = Callable[[bytes | memoryview], None]
+PIECE: Final = 1 << 20
+MAGIC_BYTES: Final = 6
+
+
+class Compression(Enum):
+    """How a stream is compressed; the value is what error messages call it."""
+
+    NONE = "tar"
+    GZIP = "gzip"
+    ZSTD = "zstd"
+    XZ = "xz"
+    BZIP2 = "bzip2"
+
+
+_MAGIC: Final = (
+    (b"\x1f\x8b\x08", Compression.GZIP),
+    (b"\x28\xb5\x2f\xfd", Compression.ZSTD),
+    (b"\xfd7zXZ\x00", Compression.XZ),
+    (b"BZh", Compression.BZIP2),
+)
+
+
+def detect(head: bytes) -> Compression:
+    """Return the compression of a stream that begins with ``head`` (MAGIC_BYTES bytes are enough)."""
+    for magic, compression in _MAGIC:
+        if head.startswith(magic):
+            return compression
+    if len(head) >= 4 and head[1:4] == b"\x2a\x4d\x18" and 0x50 <= head[0] <= 0x5F:
+        return Compression.ZSTD  # a skippable frame comes first (RFC 8878, 3.1.2)
+    return Compression.NONE
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How far data may expand: anything up to ``floor`` bytes, beyond that ``ratio`` times its size."""
+
+    floor: int = 4 << 30
+    ratio: int = 250
+
+
+class Decompressor:
+    """Unpacks one stream into ``sink``: ``feed`` it all, then ``finish``.
+
+    Raises InvalidArchive for corrupt or truncated data, TooLarge beyond ``limits``; ``what`` names the stream
+    in messages. Whatever the sink raises goes through.
+    """
+
+    def __init__(self, compression: Compression, sink: Sink, what: str, limits: Limits | None = None) -> None:
+        self._compression = compression
+        self._sink = sink
+        self._what = what
+        self._limits = limits or Limits()
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self._codec = _codec(compression, self._pass)
+
+    def feed(self, data: bytes | memoryview) -> None:
+        """Unpack the next part of the stream."""
+        self.bytes_in += len(data)
+        try:
+            self._codec.feed(data)
+        except _Corrupt as error:
+            raise InvalidArchive(f"{self._what}: {self._compression.value}: {error}") from error.__cause__
+
+    def finish(self) -> None:
+        """The stream has ended: raise InvalidArchive if it was cut off."""
+        if not self._codec.complete():
+            raise InvalidArchive(f"{self._what}: {self._compression.value}: unexpected EOF")
+
+    def _pass(self, piece: bytes | memoryview) -> None:
+        self.bytes_out += len(piece)
+        limits = self._limits
+        if self.bytes_out > limits.floor and self.bytes_out > limits.ratio * self.bytes_in:
+            raise TooLarge(
+                f"{self._what}: {self.bytes_in} bytes of {self._compression.value} expand to more than "
+                f"{self.bytes_out - len(piece)} bytes, over {limits.ratio} times their size"
+            )
+        self._sink(piece)
+
+
+class _Corrupt(Exception):
+    """The library refused the data."""
+
+
+class _Codec(Protocol):
+    def feed(self, data: bytes | memoryview) -> None: ...
+
+    def complete(self) -> bool: ...
+
+
+def _codec(compression: Compression, sink: Sink) -> _Codec:
+    match compression:
+        case Compression.NONE:
+            return _Plain(sink)
+        case Compression.GZIP:
+            return _Gzip(sink)
+        case Compression.ZSTD:
+            return _Zstd(sink)
+    return _Members(compression, sink)
+
+
+class _Plain:
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+
+    def feed(self, data: bytes | memoryview) -> None:
+        self._sink(data)
+
+    def complete(self) -> bool:
+        return True
+
+
+class _Gzip:
+    """Concatenated gzip members, with nothing but zeros behind them (RFC 1952, 2.2)."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._zlib, self._error = _zlib()
+        self._sink = sink
+        self._member: Any = None
+        self._started = False
+
+    def feed(self, data: bytes | memoryview) -> None:
+        while data:
+            if self._member is None:
+                if self._started and data[0] == 0:
+                    data = bytes(data).lstrip(b"\0")
+                    continue
+                self._member = self._zlib.decompressobj(31)
+                self._started = True
+            try:
+                piece = self._member.decompress(data, PIECE)
+            except self._error as error:
+                raise _Corrupt(str(error)) from error
+            if piece:
+                self._sink(piece)
+            if self._member.eof:
+                data = self._member.unused_data
+                self._member = None
+            else:
+                data = self._member.unconsumed_tail
+
+    def complete(self) -> bool:
+        return self._started and self._member is None
+
+
+class _Zstd:
+    """Zstandard frames, skippable ones too."""
+
+    def __init__(self, sink: Sink) -> None:
+        import zstandard
+
+        self._error = zstandard.ZstdError
+        self._sink = sink
+        self._writer = zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_writer(
+            cast("IO[bytes]", _Writable(sink)), write_size=PIECE
+        )
+
+    def feed(self, data: bytes | memoryview) -> None:
+        try:
+            self._writer.write(data)
+        except self._error as error:
+            raise _Corrupt(str(error)) from error
+
+    def complete(self) -> bool:
+        return True  # a frame that was cut off shows in what it holds: a tar without its end, a wrong diffID
+
+
+class _Writable:
+    """The file that zstandard writes into."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+
+    def write(self, data: bytes | memoryview) -> int:
+        self._sink(bytes(data))
+        return len(data)
+
+
+class _Members:
+    """Concatenated xz or bzip2 streams."""
+
+    def __init__(self, compression: Compression, sink: Sink) -> None:
+        self._new: Callable[[], Any]
+        if compression is Compression.XZ:
+            import lzma
+
+            self._error: tuple[type[Exception], ...] = (lzma.LZMAError,)
+            self._new = lambda: lzma.LZMADecompressor(memlimit=256 << 20)
+        else:
+            import bz2
+
+            self._error = (OSError, ValueError)
+            self._new = bz2.BZ2Decompressor
+        self._sink = sink
+        self._member: Any = None
+        self._started = False
+
+    def feed(self, data: bytes | memoryview) -> None:
+        while data:
+            if self._member is None:
+                if self._started and not bytes(data).strip(b"\0"):
+                    return  # padding
+                self._member = self._new()
+                self._started = True
+            piece = self._decompress(data)
+            while True:
+                if piece:
+                    self._sink(piece)
+                if self._member.eof or self._member.needs_input:
+                    break
+                piece = self._decompress(b"")
+            if not self._member.eof:
+                return
+            data = self._member.unused_data
+            self._member = None
+
+    def _decompress(self, data: bytes | memoryview) -> bytes:
+        try:
+            piece: bytes = self._member.decompress(data, PIECE)
+        except self._error as error:
+            raise _Corrupt(str(error)) from error
+        return piece
+
+    def complete(self) -> bool:
+        return self._started and self._member is None
+
+
+def _zlib() -> tuple[Any, Any]:
+    """Return the faster of the gzip libraries that are here, and its error."""
+    try:
+        from isal import isal_zlib
+
+        return isal_zlib, isal_zlib.error
+    except ImportError:
+        import zlib
+
+        return zlib, zlib.error

@@ -1,0 +1,213 @@
+"""The content store: blobs by digest, exactly as they arrived or were made, verified on the way in.
+
+    <data-root>/content/blobs/<algorithm>/<hex>     a blob; complete, or not there
+    <data-root>/tmp/…                               blobs on their way in
+
+A blob appears by one rename, after it was hashed and flushed to the disk. Who needs a blob that no image
+names yet holds it first and looks for it then; ``sweep`` removes what is neither live nor held, so the two
+never race. Blocking; safe to use from any thread.
+"""
+
+import os
+import tempfile
+import threading
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Final, Self
+
+from sampan.base.errors import HostFailure, InvalidParameter
+from sampan.images.errors import BlobNotFound, WrongDigest
+from sampan.oci.descriptor import MAX_DOCUMENT
+from sampan.oci.digest import CANONICAL, Digest, Hasher
+
+TEMPORARY_PREFIX: Final = "blob-"
+_ALGORITHMS: Final = ("sha256", "sha512")
+
+
+class ContentStore:
+    """The blobs below ``root`` (the data root). Raises HostFailure if the folders cannot be made."""
+
+    def __init__(self, root: Path) -> None:
+        self._blobs = root / "content" / "blobs"
+        self.temporary = root / "tmp"
+        self._held: Counter[str] = Counter()
+        self._lock = threading.Lock()
+        try:
+            for folder in (*(self._blobs / algorithm for algorithm in _ALGORITHMS), self.temporary):
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for left in self.temporary.glob(TEMPORARY_PREFIX + "*"):
+                left.unlink()
+        except OSError as error:
+            raise HostFailure(f"cannot open the content store {self._blobs}: {error.strerror}") from error
+
+    def path(self, digest: Digest) -> Path:
+        """Return where the blob lies, or would lie. Raises InvalidParameter for sha384."""
+        if digest.algorithm not in _ALGORITHMS:
+            raise InvalidParameter(f"blobs are stored by sha256 or sha512, not by {digest.algorithm}")
+        return self._blobs / digest.algorithm / digest.encoded
+
+    def size(self, digest: Digest) -> int | None:
+        """Return the size of the blob in bytes, or None if it is not there."""
+        try:
+            return self.path(digest).stat().st_size
+        except FileNotFoundError:
+            return None
+
+    def open(self, digest: Digest) -> BinaryIO:
+        """Open the blob for reading. Raises BlobNotFound."""
+        try:
+            return self.path(digest).open("rb", buffering=0)
+        except FileNotFoundError:
+            raise BlobNotFound(digest) from None
+
+    def read(self, digest: Digest, limit: int = MAX_DOCUMENT) -> bytes:
+        """Return a document. Raises BlobNotFound, or WrongDigest if it is longer than ``limit`` bytes."""
+        with self.open(digest) as file:
+            data = file.read(limit + 1)
+        if len(data) > limit:
+            raise WrongDigest(f"blob {digest} is longer than {limit} bytes")
+        return data
+
+    @contextmanager
+    def holding(self, digests: Iterable[str] = ()) -> "Iterator[Hold]":
+        """Keep ``digests``, and what is added to the hold, from being swept while the block runs."""
+        hold = Hold(self._held, self._lock)
+        try:
+            for digest in digests:
+                hold.add(digest)
+            yield hold
+        finally:
+            hold.release()
+
+    def ingest(self, algorithm: str = CANONICAL) -> "Ingest":
+        """Start writing a new blob."""
+        return Ingest(self, algorithm)
+
+    def add(self, data: bytes) -> Digest:
+        """Store a document and return its digest."""
+        digest = Digest.of(data)
+        if self.size(digest) is None:
+            with self.ingest() as ingest:
+                ingest.write(data)
+                ingest.commit(expected=digest)
+        return digest
+
+    def adopt(self, path: Path, digest: Digest) -> None:
+        """Move the file ``path``, already hashed as ``digest``, into the store; durable on return.
+
+        The file is gone afterwards, also when the blob was there before.
+        """
+        target = self.path(digest)
+        if target.exists():
+            path.unlink()
+            return
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fchmod(descriptor, 0o600)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        path.rename(target)
+        folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def sweep(self, live: Collection[str], candidates: Iterable[str] | None = None) -> int:
+        """Remove the blobs that are neither ``live`` nor held, among ``candidates`` (None: all).
+
+        Returns the bytes freed.
+        """
+        freed = 0
+        for digest in self.digests() if candidates is None else candidates:
+            with self._lock:
+                if digest in live or self._held[digest]:
+                    continue
+                with suppress(FileNotFoundError):
+                    path = self.path(Digest(digest))
+                    size = path.stat().st_size
+                    path.unlink()
+                    freed += size
+        return freed
+
+    def digests(self) -> list[Digest]:
+        """Return the digests of all blobs; files with other names are ignored."""
+        found = []
+        for algorithm in _ALGORITHMS:
+            for path in (self._blobs / algorithm).iterdir():
+                with suppress(InvalidParameter):
+                    found.append(Digest(f"{algorithm}:{path.name}"))
+        return found
+
+
+class Hold:
+    """Digests that one piece of work keeps from being swept."""
+
+    def __init__(self, held: Counter[str], lock: threading.Lock) -> None:
+        self._all = held
+        self._lock = lock
+        self._mine: Counter[str] = Counter()
+
+    def add(self, digest: str) -> None:
+        """Hold one more; the blob need not exist yet."""
+        with self._lock:
+            self._all[digest] += 1
+            self._mine[digest] += 1
+
+    def release(self) -> None:
+        """Hold nothing any more."""
+        with self._lock:
+            self._all -= self._mine
+            self._mine.clear()
+
+
+class Ingest:
+    """A blob on its way in: write, then commit. Leaving the block without a commit leaves nothing behind."""
+
+    def __init__(self, store: ContentStore, algorithm: str) -> None:
+        self._store = store
+        self._hasher = Hasher(algorithm)
+        descriptor, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=store.temporary)
+        self._path: Path | None = Path(name)
+        self._file = os.fdopen(descriptor, "wb", buffering=0)
+        self.size = 0
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append ``data``."""
+        self._hasher.update(data)
+        view = memoryview(data)
+        self.size += len(view)
+        while view:
+            view = view[self._file.write(view) :]
+
+    def commit(self, *, expected: str | None = None, size: int | None = None) -> Digest:
+        """Verify, flush to the disk and publish the blob; return its digest.
+
+        Raises WrongDigest if the bytes written are not those of ``expected``, or not ``size`` many.
+        """
+        digest = self._hasher.digest()
+        if size is not None and size != self.size:
+            raise WrongDigest(f"wrong size: expected {size} bytes, got {self.size}")
+        if expected is not None and expected != digest:
+            raise WrongDigest(f"wrong digest: expected {expected}, got {digest}")
+        self._file.close()
+        if self._path is None:
+            raise ValueError("this ingest is over")
+        self._store.adopt(self._path, digest)
+        self._path = None
+        return digest
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+            self._path = None

@@ -1,0 +1,284 @@
+"""Layers on their way from blobs into snapshots: decompress, hash and apply, side by side.
+
+A compressed layer is read by two threads: one decompresses and hashes (both without the GIL), the other lets
+storage apply what comes out. A plain layer whose digest is its diffID has been hashed when it arrived, and is
+applied straight from its file. Nothing is committed before the diffID is known to be right.
+"""
+
+import asyncio
+import io
+import queue
+import threading
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import BinaryIO, Final, Protocol, cast
+
+from sampan.base.errors import Conflict
+from sampan.base.threads import blocking
+from sampan.images.compression import MAGIC_BYTES, PIECE, Compression, Decompressor, Limits, detect
+from sampan.images.errors import WrongDigest
+from sampan.oci.digest import Digest
+
+_QUEUE: Final = 8  # pieces of at most PIECE bytes between the two threads
+_TICK_S: Final = 0.1  # Docker shows progress ten times a second at most
+
+
+class Sized(Protocol):
+    """What storage tells of a layer."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the files in it."""
+
+
+class Snapshots(Protocol):
+    """The part of the storage service that images use; ``apply`` blocks and is called in threads."""
+
+    @property
+    def name(self) -> str: ...
+
+    def exists(self, key: str) -> bool: ...
+
+    def apply(self, chain_id: str, parent: str | None, tar: BinaryIO) -> Sized: ...
+
+    async def remove(self, key: str) -> None: ...
+
+    async def usage(self, key: str) -> Sized: ...
+
+    def graph_data(self, key: str) -> dict[str, str]: ...
+
+
+class LayerSource(Protocol):
+    """The bytes of a layer: a blob of the store, or a file that is about to become one."""
+
+    @property
+    def digest(self) -> Digest: ...
+
+    @property
+    def size(self) -> int: ...
+
+    def open(self) -> BinaryIO: ...
+
+
+class Layers:
+    """Unpacks layers into snapshots once each, and drops snapshots that nobody needs.
+
+    Who works with a chainID leases it first: a leased snapshot is not dropped.
+    """
+
+    def __init__(self, snapshots: Snapshots, limits: Limits | None = None) -> None:
+        self._snapshots = snapshots
+        self._limits = limits or Limits()
+        self._leases: Counter[str] = Counter()
+        self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
+
+    @asynccontextmanager
+    async def leased(self, chain: Sequence[str]) -> AsyncIterator[None]:
+        """Keep the snapshots of ``chain`` (which need not exist yet) while the block runs."""
+        self._leases.update(chain)
+        try:
+            yield
+        finally:
+            self._leases.subtract(chain)
+            self._leases += Counter()
+
+    async def ensure(
+        self,
+        chain_id: str,
+        parent: str | None,
+        diff_id: Digest,
+        source: LayerSource,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> int | None:
+        """Unpack ``source`` over snapshot ``parent`` as ``chain_id``; return its size in bytes.
+
+        None says that the snapshot was there already. ``progress`` is called with bytes read and in all.
+        Raises WrongDigest if the layer is not that of ``diff_id``, InvalidArchive, TooLarge.
+        """
+        async with self._locked(chain_id):
+            if self._snapshots.exists(chain_id):
+                return None
+            work = _Unpack(self._snapshots, chain_id, parent, diff_id, source, self._limits)
+            if progress is None:
+                return await blocking(work.run)
+            async with asyncio.TaskGroup() as group:
+                ticker = group.create_task(_tick(work, source.size, progress))
+                try:
+                    size = await blocking(work.run)
+                finally:
+                    ticker.cancel()
+            progress(source.size, source.size)
+            return size
+
+    async def drop(self, chain: Iterable[str], in_use: Callable[[str], bool]) -> list[str]:
+        """Remove the snapshots of ``chain`` (top first) up to the first one that is still needed.
+
+        A container's snapshot on top of one counts too. Returns what was removed.
+        """
+        removed: list[str] = []
+        for chain_id in chain:
+            async with self._locked(chain_id):
+                if self._leases[chain_id] or in_use(chain_id):
+                    break
+                if not self._snapshots.exists(chain_id):
+                    continue
+                try:
+                    await self._snapshots.remove(chain_id)
+                except Conflict:
+                    break
+                removed.append(chain_id)
+        return removed
+
+    @asynccontextmanager
+    async def _locked(self, chain_id: str) -> AsyncIterator[None]:
+        lock, users = self._locks.get(chain_id) or (asyncio.Lock(), 0)
+        self._locks[chain_id] = (lock, users + 1)
+        try:
+            async with lock:
+                yield
+        finally:
+            lock, users = self._locks.pop(chain_id)
+            if users > 1:
+                self._locks[chain_id] = (lock, users - 1)
+
+
+async def _tick(work: "_Unpack", total: int, progress: Callable[[int, int], None]) -> None:
+    shown = -1
+    while True:
+        await asyncio.sleep(_TICK_S)
+        if (current := work.consumed()) != shown:
+            shown = current
+            progress(min(current, total), total)
+
+
+class _Unpack:
+    """One layer being unpacked, in the thread that calls ``run``."""
+
+    def __init__(
+        self,
+        snapshots: Snapshots,
+        chain_id: str,
+        parent: str | None,
+        diff_id: Digest,
+        source: LayerSource,
+        limits: Limits,
+    ) -> None:
+        self._snapshots = snapshots
+        self._chain_id = chain_id
+        self._parent = parent
+        self._diff_id = diff_id
+        self._source = source
+        self._limits = limits
+        self._file: BinaryIO | None = None
+
+    def consumed(self) -> int:
+        """Return how many bytes of the source were read so far. May be called from any thread."""
+        file = self._file
+        try:
+            return file.tell() if file is not None else 0
+        except ValueError:  # closed meanwhile
+            return 0
+
+    def run(self) -> int:
+        """Unpack; return the layer's size in bytes."""
+        with self._source.open() as file:
+            self._file = file
+            head = file.read(MAGIC_BYTES)
+            file.seek(0)
+            compression = detect(head)
+            if compression is Compression.NONE and self._source.digest.algorithm == self._diff_id.algorithm:
+                if self._source.digest != self._diff_id:
+                    raise wrong_diff_id(self._diff_id, self._source.digest)
+                return self._snapshots.apply(self._chain_id, self._parent, file).size
+            stream = _Pipeline(file, compression, self._diff_id, self._limits, f"layer {self._source.digest}")
+            with stream:
+                return self._snapshots.apply(self._chain_id, self._parent, cast("BinaryIO", stream)).size
+
+
+def wrong_diff_id(expected: str, got: str) -> WrongDigest:
+    """Return the error for a layer that is not the one its configuration names."""
+    return WrongDigest(f'invalid diffID for layer: expected "{expected}", got "{got}"')
+
+
+class _Pipeline(io.RawIOBase):
+    """The uncompressed tar of a layer as a file to read, decompressed and hashed by a thread of its own.
+
+    The last read raises WrongDigest, instead of saying that the file ends, if the whole has another digest.
+    """
+
+    def __init__(
+        self, file: BinaryIO, compression: Compression, expected: Digest, limits: Limits, what: str
+    ) -> None:
+        self._file = file
+        self._expected = expected
+        self._queue: queue.Queue[bytes | memoryview | BaseException | None] = queue.Queue(_QUEUE)
+        self._piece = memoryview(b"")
+        self._ended = False
+        self._stopped = False
+        self._hasher = expected.hasher()
+        self._decompressor = Decompressor(compression, self._pass, what, limits)
+        self._thread = threading.Thread(target=self._run, name="layer", daemon=True)
+        self._thread.start()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: object) -> int:
+        """Fill ``buffer`` as far as the next piece goes."""
+        target = memoryview(cast("bytearray", buffer)).cast("B")
+        if not self._piece and not self._next():
+            return 0
+        count = min(len(target), len(self._piece))
+        target[:count] = self._piece[:count]
+        self._piece = self._piece[count:]
+        return count
+
+    def _next(self) -> bool:
+        if self._ended:
+            return False
+        item = self._queue.get()
+        if item is None:
+            self._ended = True
+            found = self._hasher.digest()
+            if found != self._expected:
+                raise wrong_diff_id(self._expected, found)
+            return False
+        if isinstance(item, BaseException):
+            self._ended = True
+            raise item
+        self._piece = memoryview(item)
+        return True
+
+    def close(self) -> None:
+        """Stop the thread and wait for it."""
+        if not self.closed:
+            self._stopped = True
+            while self._thread.is_alive():
+                try:
+                    self._queue.get(timeout=0.02)
+                except queue.Empty:
+                    self._thread.join(0.02)
+        super().close()
+
+    def _pass(self, piece: bytes | memoryview) -> None:
+        self._hasher.update(piece)
+        self._queue.put(piece)
+        if self._stopped:
+            raise _Stopped
+
+    def _run(self) -> None:
+        try:
+            while data := self._file.read(PIECE):
+                self._decompressor.feed(data)
+            self._decompressor.finish()
+        except _Stopped:
+            return
+        except BaseException as error:  # raised again in the thread that reads
+            self._queue.put(error)
+            return
+        self._queue.put(None)
+
+
+class _Stopped(Exception):
+    """The reader has gone away."""
