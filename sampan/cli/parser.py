@@ -1,9 +1,9 @@
 """The command line, read by the rules of pflag and cobra, which Docker's users have in their fingers.
 
 Long flags take ``--name value`` or ``--name=value``, shorthands may be combined (``-it``) and carry their
-value (``-eFOO=1``), a bool needs none, ``--`` ends the flags, and the commands that run another command stop at
-the first argument. Flags of the program itself come before the command. Messages and exit statuses are those
-of Docker 28.
+value (``-eFOO=1``), a bool needs none, ``--`` ends the flags, and the commands that run another command stop
+at the first argument. Flags of the program itself come before the command. Messages and exit statuses are
+those of Docker 28.
 
 The hot path of every start: nothing but the table is imported until a flag needs more. That is why neither
 dataclasses nor ``typing`` are used here.
@@ -107,9 +107,10 @@ def parse(argv: list[str], environ: "Mapping[str, str] | None" = None) -> Parsed
     Raises UsageError. A command that is known is returned whether it is built or not.
     """
     if environ is None:
-        from os import environ as variables
-    else:
-        variables = environ
+        import os
+
+        environ = os.environ
+    variables: Mapping[str, str] = environ
     root = COMMANDS[""][4] or ()
     global_flags = Flags(root, variables)
     parsed = Parsed(global_flags)
@@ -229,7 +230,7 @@ def _read_flags(
 
 
 def _read_shorthands(parsed: Parsed, lines: tuple[str, ...], letters: str, rest: "Any", flags: Flags) -> bool:
-    """Read ``letters`` of ``-letters``: bools, then perhaps a flag with a value; tell if one asks for help."""
+    """Read ``-letters``: bools, then perhaps a flag with a value; tell whether help is asked for."""
     wants_help = False
     while letters:
         line = find_flag(lines, "-" + letters[0])

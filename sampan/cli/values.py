@@ -33,7 +33,7 @@ _ELEMENTS = {
 }
 # check= of the table → (module of options, function): text → text, or what the API wants.
 _CHECKS = {
-    "attach": ("streams", "check_attach"),
+    "attach": ("container", "check_attach"),
     "bps-device": ("devices", "parse_bps_device"),
     "device-rule": ("devices", "check_device_rule"),
     "dns-search": ("addresses", "check_dns_search"),

@@ -12,7 +12,7 @@ _SPACES = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(ma
 
 
 def check_env(text: str, environ: "Mapping[str, str]") -> str:
-    """Return ``NAME=value``; a name alone takes its value from ``environ`` if it has one. Raises ValueError."""
+    """Return ``NAME=value``; for a name alone with the value of ``environ``, if any. Raises ValueError."""
     name, equals, _ = text.partition("=")
     if not name:
         raise ValueError(f"invalid environment variable: {text}")
