@@ -120,33 +120,29 @@ class Attachment:
 
     async def _live(self, client: Hijacked, stream: socket.socket) -> None:
         stream.setblocking(False)  # noqa: FBT003 - the socket module's signature
-        output = asyncio.ensure_future(self._output(client, stream))  # noqa: TID251 - both end in this function
-        tasks = {output}
-        if self._stdin:
-            tasks.add(asyncio.ensure_future(self._input(client, stream)))  # noqa: TID251
+        directions = [self._output(client, stream)] + ([self._input(client, stream)] if self._stdin else [])
+        tasks = {asyncio.ensure_future(work) for work in directions}  # noqa: TID251 - ended below
         try:
-            while output in tasks and not output.done():
-                done, tasks = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-                if any(task is not output and task.result() for task in done):
-                    self._on_detach()
-                    return
-                if output in done:
-                    output.result()
-                    return
+            ended = False
+            while not ended:
+                done, waiting = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                ended = any(task.result() for task in done)
+                tasks = waiting
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _output(self, client: Hijacked, stream: socket.socket) -> None:
+    async def _output(self, client: Hijacked, stream: socket.socket) -> bool:
+        """Move the process's output on to its end; return True: the attachment is over then."""
         loop = asyncio.get_running_loop()
         while True:
             try:
                 data = await loop.sock_recv(stream, _CHUNK)
             except ConnectionError:
-                return  # the shim is gone
+                return True  # the shim is gone
             if not data:
-                return
+                return True
             await client.write(data)
 
     async def _input(self, client: Hijacked, stream: socket.socket) -> bool:
@@ -159,6 +155,7 @@ class Attachment:
                     data = keys.feed(data)
                 await loop.sock_sendall(stream, data)
                 if keys is not None and keys.detached:
+                    self._on_detach()
                     return True
             stream.shutdown(socket.SHUT_WR)
         except OSError:

@@ -117,7 +117,12 @@ class Execs:
         """
         created = self.create(container, config)
         ended: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
-        self._watchers[created.id] = lambda exit_: ended.done() or ended.set_result(exit_)
+
+        def done(exit_: Exit) -> None:
+            if not ended.done():
+                ended.set_result(exit_)
+
+        self._watchers[created.id] = done
         output = bytearray()
         stream = await self._launch(created, StartExec())
         try:

@@ -165,15 +165,19 @@ class Lifecycle:
         if exit_.oom_killed:
             self._publish(container, "oom")
         self._publish(container, "die", exitCode=str(exit_.code), execDuration=str(int(ran_s)))
-        for waiter in container.exit_waiters:
-            if not waiter.done():
-                waiter.set_result(exit_)
-        container.exit_waiters.clear()
+        self._answer(container, exit_)
         self._execs.container_exited(container)
         self._tasks.spawn(self._after_exit(container), name=f"tidy {container.id}")
         if again is not None:
             work = self._restart_later(container, again.wait_s)
             container.restarting = self._tasks.spawn(work, name=f"restart {container.id}")
+
+    @staticmethod
+    def _answer(container: Container, exit_: Exit) -> None:
+        for waiter in container.exit_waiters:
+            if not waiter.done():
+                waiter.set_result(exit_)
+        container.exit_waiters.clear()
 
     async def _after_exit(self, container: Container) -> None:
         async with container.lock:
@@ -203,9 +207,11 @@ class Lifecycle:
         if container.restarting is not None:
             container.restarting.cancel()
             container.restarting = None
-        if container.state.status is Status.RESTARTING:
-            container.state.status = Status.EXITED
+        state = container.state
+        if state.status is Status.RESTARTING:
+            state.status = Status.EXITED
             self._store.save(container)
+            self._answer(container, Exit(state.exit_code, state.oom_killed, state.finished_ns))
 
     async def stop(self, container: Container, signal: int | None, timeout: int | None) -> bool:
         """Ask the container's process to end, kill it after ``timeout`` seconds (-1: never).
@@ -317,8 +323,8 @@ class Lifecycle:
                 raise Conflict(f'cannot remove container "/{container.name}": {hint}')
             await self._force_stop(container)
         async with container.lock:
-            if container.state.status is Status.REMOVING or self._store.get(container.id) is None:
-                return
+            if self._store.get(container.id) is None:
+                return  # removed while we waited for the lock
             if container.state.running:
                 raise Conflict(f'cannot remove container "/{container.name}": it was started again meanwhile')
             before = container.state.status

@@ -273,7 +273,7 @@ def _mounted(mount: Mount, volume_path: Callable[[str], str], *, mode: str = "")
             source=volume_path(name),
             destination=destination,
             driver=(options.driver_config.name if options.driver_config else "") or "local",
-            mode=mode or ("z" if not mount.read_only and mode else ""),
+            mode=mode,
             rw=not mount.read_only,
         )
         return Mounted(

@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from sampan.base.errors import Conflict, EngineError, InvalidParameter, NotFound
 from sampan.base.events import EventBus
@@ -274,7 +274,7 @@ class ContainersService:
         state = container.state
         exited: asyncio.Future[Exit] | None = None
         removed: asyncio.Future[None] | None = None
-        if condition == "next-exit" or state.status in (Status.RUNNING, Status.PAUSED):
+        if condition == "next-exit" or state.running:
             exited = self._lifecycle.next_exit(container)
         if condition != "not-running":
             removed = asyncio.get_running_loop().create_future()
@@ -286,7 +286,9 @@ class ContainersService:
                     await removed
                     return WaitResult(container.state.exit_code)
                 if exited is not None:
-                    waiting = [exited, *([removed] if removed is not None else [])]
+                    waiting: list[asyncio.Future[Any]] = [exited]
+                    if removed is not None:
+                        waiting.append(removed)
                     await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
                     if exited.done():
                         return WaitResult(exited.result().code)

@@ -6,22 +6,25 @@ import shutil
 import stat
 from pathlib import Path
 
-from sampan.kernel.fs import open_in_root
+from sampan.kernel.fs import RESOLVE_IN_ROOT, openat2
 
 
 def copy_up(rootfs: Path, destination: str, data: Path) -> None:
     """Copy ``destination`` of ``rootfs`` into the directory ``data``, if that is empty.
 
     Owners, modes, times, xattrs, links and devices are kept; the directory itself takes over owner and mode.
-    A destination that the image has not, or that is no directory, leaves the volume empty. Links in ``rootfs``
-    cannot lead out of it.
+    A destination that the image has not, or that is no directory, leaves the volume empty. Links in
+    ``rootfs`` cannot lead out of it.
     """
     if any(data.iterdir()):
         return
+    root = os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        source = open_in_root(rootfs, destination)
+        source = openat2(root, destination, os.O_RDONLY | os.O_CLOEXEC, resolve=RESOLVE_IN_ROOT)
     except (FileNotFoundError, NotADirectoryError):
         return
+    finally:
+        os.close(root)
     try:
         if not stat.S_ISDIR(os.fstat(source).st_mode):
             return
