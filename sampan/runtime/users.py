@@ -59,7 +59,7 @@ def _read(root: int, path: str) -> str | None:
         status = os.fstat(file)
         if not stat.S_ISREG(status.st_mode) or status.st_size > _LARGEST_FILE:
             return None
-        return os.read(file, status.st_size + 1).decode("utf-8", "surrogateescape")
+        return os.read(file, status.st_size + 1).decode("utf-8", "replace")
     except OSError:
         return None
     finally:
