@@ -1,0 +1,12 @@
+"""The registry of network drivers."""
+
+from typing import Final
+
+from sampan.networks.driver import NetworkDriver
+from sampan.networks.drivers.bridge import BridgeDriver
+from sampan.networks.drivers.host import HostDriver
+from sampan.networks.drivers.none import NullDriver
+
+_ALL: Final[tuple[NetworkDriver, ...]] = (BridgeDriver(), HostDriver(), NullDriver())
+DRIVERS: Final[dict[str, NetworkDriver]] = {driver.name: driver for driver in _ALL}
+"""Drivers by the name that users give (``docker network create -d``)."""

@@ -1,0 +1,306 @@
+"""Links, addresses, routes and bridge ports over rtnetlink.
+
+Names and numbers go in, the kernel's state changes or OSError is raised; who wants the link and why is the
+business of ``sampan.networks``. All calls take the ``Netlink`` socket of the namespace that they act on.
+"""
+
+import socket
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+from typing import Final
+
+from sampan.kernel.netlink import (
+    NLM_F_CREATE,
+    NLM_F_EXCL,
+    NLM_F_REPLACE,
+    Netlink,
+    Request,
+    attribute,
+    nested,
+    parse_attributes,
+    text,
+    u32,
+)
+
+IpAddress = IPv4Address | IPv6Address
+IpInterface = IPv4Interface | IPv6Interface
+IpNetwork = IPv4Network | IPv6Network
+
+# linux/rtnetlink.h, linux/if_link.h, linux/if_addr.h, linux/neighbour.h
+_RTM_NEWLINK: Final = 16
+_RTM_DELLINK: Final = 17
+_RTM_GETLINK: Final = 18
+_RTM_SETLINK: Final = 19
+_RTM_NEWADDR: Final = 20
+_RTM_DELADDR: Final = 21
+_RTM_GETADDR: Final = 22
+_RTM_NEWROUTE: Final = 24
+_RTM_GETROUTE: Final = 26
+_RTM_NEWNEIGH: Final = 28
+_IFLA_ADDRESS: Final = 1
+_IFLA_IFNAME: Final = 3
+_IFLA_MTU: Final = 4
+_IFLA_MASTER: Final = 10
+_IFLA_PROTINFO: Final = 12
+_IFLA_LINKINFO: Final = 18
+_IFLA_IFALIAS: Final = 20
+_IFLA_NET_NS_FD: Final = 28
+_IFLA_INFO_KIND: Final = 1
+_IFLA_INFO_DATA: Final = 2
+_VETH_INFO_PEER: Final = 1
+_IFLA_BRPORT_MODE: Final = 4  # hairpin
+_IFLA_BRPORT_ISOLATED: Final = 33
+_IFA_ADDRESS: Final = 1
+_IFA_LOCAL: Final = 2
+_IFA_BROADCAST: Final = 4
+_IFA_FLAGS: Final = 8
+_IFA_F_NODAD: Final = 0x02
+_RTA_DST: Final = 1
+_RTA_OIF: Final = 4
+_RTA_GATEWAY: Final = 5
+_RT_TABLE_MAIN: Final = 254
+_RTPROT_BOOT: Final = 3
+_RTN_UNICAST: Final = 1
+_NUD_NOARP: Final = 0x40
+_NTF_MASTER: Final = 0x04
+_NDA_LLADDR: Final = 2
+IFF_UP: Final = 1
+
+_LINK: Final = struct.Struct("=BxHiII")
+_ADDRESS: Final = struct.Struct("=BBBBI")
+_ROUTE: Final = struct.Struct("=BBBBBBBBI")
+_NEIGHBOUR: Final = struct.Struct("=BxxxiHBB")
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """An interface as the kernel lists it; ``kind`` is "" for hardware, ``master`` 0 without one."""
+
+    index: int
+    name: str
+    kind: str
+    master: int
+    up: bool
+    mtu: int
+    mac: str
+    alias: str
+
+
+@dataclass(frozen=True, slots=True)
+class Veth:
+    """A pair of virtual interfaces to be made: ``host`` here, ``peer`` in the namespace ``namespace_fd``."""
+
+    host: str
+    bridge_index: int
+    peer: str
+    mac: str
+    mtu: int
+    namespace_fd: int
+
+
+def list_links(netlink: Netlink) -> list[Link]:
+    """Return every interface of the namespace."""
+    found = []
+    for body in netlink.dump(_RTM_GETLINK, _LINK.pack(socket.AF_UNSPEC, 0, 0, 0, 0), "list links"):
+        _, _, index, flags, _ = _LINK.unpack_from(body)
+        values = parse_attributes(body[_LINK.size :])
+        info = parse_attributes(values.get(_IFLA_LINKINFO, b""))
+        found.append(
+            Link(
+                index=index,
+                name=_string(values.get(_IFLA_IFNAME, b"")),
+                kind=_string(info.get(_IFLA_INFO_KIND, b"")),
+                master=_number(values.get(_IFLA_MASTER, b"")),
+                up=bool(flags & IFF_UP),
+                mtu=_number(values.get(_IFLA_MTU, b"")),
+                mac=values.get(_IFLA_ADDRESS, b"").hex(":"),
+                alias=_string(values.get(_IFLA_IFALIAS, b"")),
+            )
+        )
+    return found
+
+
+def list_addresses(netlink: Netlink) -> list[tuple[int, IpInterface]]:
+    """Return (interface index, address with prefix) of every address of the namespace."""
+    found: list[tuple[int, IpInterface]] = []
+    for body in netlink.dump(_RTM_GETADDR, _ADDRESS.pack(0, 0, 0, 0, 0), "list addresses"):
+        family, prefix, _, _, index = _ADDRESS.unpack_from(body)
+        values = parse_attributes(body[_ADDRESS.size :])
+        raw = values.get(_IFA_LOCAL) or values.get(_IFA_ADDRESS, b"")
+        if family == socket.AF_INET and len(raw) == 4:
+            found.append((index, IPv4Interface((raw, prefix))))
+        elif family == socket.AF_INET6 and len(raw) == 16:
+            found.append((index, IPv6Interface((raw, prefix))))
+    return found
+
+
+def list_routes(netlink: Netlink) -> list[tuple[int, IpNetwork]]:
+    """Return (outgoing interface index, destination) of the main table's unicast routes, default excluded."""
+    found: list[tuple[int, IpNetwork]] = []
+    for body in netlink.dump(_RTM_GETROUTE, _ROUTE.pack(0, 0, 0, 0, 0, 0, 0, 0, 0), "list routes"):
+        family, prefix, _, _, table, _, _, kind, _ = _ROUTE.unpack_from(body)
+        if table != _RT_TABLE_MAIN or kind != _RTN_UNICAST or prefix == 0:
+            continue
+        values = parse_attributes(body[_ROUTE.size :])
+        raw, index = values.get(_RTA_DST, b""), _number(values.get(_RTA_OIF, b""))
+        if family == socket.AF_INET and len(raw) == 4:
+            found.append((index, IPv4Network((raw, prefix), strict=False)))
+        elif family == socket.AF_INET6 and len(raw) == 16:
+            found.append((index, IPv6Network((raw, prefix), strict=False)))
+    return found
+
+
+def create_bridge(netlink: Netlink, name: str, *, mac: str, mtu: int, alias: str) -> None:
+    """Create bridge ``name``, still down. With a fixed MAC it does not change its own with its ports."""
+    body = [
+        _LINK.pack(socket.AF_UNSPEC, 0, 0, 0, 0),
+        text(_IFLA_IFNAME, name),
+        attribute(_IFLA_ADDRESS, _mac(mac)),
+        nested(_IFLA_LINKINFO, text(_IFLA_INFO_KIND, "bridge")),
+    ]
+    if mtu:
+        body.insert(3, u32(_IFLA_MTU, mtu))
+    netlink.send(
+        Request(_RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, b"".join(body), f"create bridge {name}"),
+        # The alias of a link cannot be given while it is created (rtnetlink.c, rtnl_create_link).
+        Request(
+            _RTM_SETLINK,
+            0,
+            _LINK.pack(0, 0, 0, 0, 0) + text(_IFLA_IFNAME, name) + text(_IFLA_IFALIAS, alias),
+            f"name the owner of bridge {name}",
+        ),
+    )
+
+
+def create_veth(netlink: Netlink, veth: Veth) -> None:
+    """Create a veth pair in one message: attached to its bridge, up, its peer born in its namespace.
+
+    The peer is still down (it has no namespace of its own before this), its host end is up.
+    """
+    mtu = u32(_IFLA_MTU, veth.mtu) if veth.mtu else b""
+    peer = (
+        _LINK.pack(socket.AF_UNSPEC, 0, 0, 0, 0),
+        text(_IFLA_IFNAME, veth.peer),
+        attribute(_IFLA_ADDRESS, _mac(veth.mac)),
+        mtu,
+        u32(_IFLA_NET_NS_FD, veth.namespace_fd),
+    )
+    body = (
+        _LINK.pack(socket.AF_UNSPEC, 0, 0, IFF_UP, IFF_UP),
+        text(_IFLA_IFNAME, veth.host),
+        mtu,
+        u32(_IFLA_MASTER, veth.bridge_index),
+        nested(
+            _IFLA_LINKINFO,
+            text(_IFLA_INFO_KIND, "veth"),
+            nested(_IFLA_INFO_DATA, attribute(_VETH_INFO_PEER, b"".join(peer))),
+        ),
+    )
+    netlink.send(Request(_RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, b"".join(body), f"create link {veth.host}"))
+
+
+def set_bridge_port(netlink: Netlink, index: int, *, mac: str, hairpin: bool, isolated: bool) -> None:
+    """Set up the bridge port ``index``: hairpin, isolation from other isolated ports, and who is behind it.
+
+    The entry for ``mac`` makes the bridge forward to this port at once: without it, frames for an address
+    that was used a moment ago would still go to the port that is on its way out.
+    """
+    port = (
+        _LINK.pack(socket.AF_BRIDGE, 0, index, 0, 0),
+        nested(
+            _IFLA_PROTINFO,
+            attribute(_IFLA_BRPORT_MODE, bytes([hairpin])),
+            attribute(_IFLA_BRPORT_ISOLATED, bytes([isolated])),
+        ),
+    )
+    neighbour = (
+        _NEIGHBOUR.pack(socket.AF_BRIDGE, index, _NUD_NOARP, _NTF_MASTER, 0),
+        attribute(_NDA_LLADDR, _mac(mac)),
+    )
+    netlink.send(
+        Request(_RTM_SETLINK, 0, b"".join(port), "set bridge port"),
+        Request(_RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, b"".join(neighbour), f"bridge entry {mac}"),
+    )
+
+
+def configure(
+    netlink: Netlink, index: int, addresses: Sequence[IpInterface], gateways: Sequence[IpAddress] = ()
+) -> None:
+    """Bring interface ``index`` up with ``addresses`` and default routes by ``gateways``, in one send."""
+    requests = [request_up(index)]
+    requests += [_request_address(index, address) for address in addresses]
+    requests += [_request_default_route(index, gateway) for gateway in gateways]
+    netlink.send(*requests)
+
+
+def add_address(netlink: Netlink, index: int, address: IpInterface) -> None:
+    """Give interface ``index`` the address ``address``."""
+    netlink.send(_request_address(index, address))
+
+
+def remove_address(netlink: Netlink, index: int, address: IpInterface) -> None:
+    """Take the address ``address`` from interface ``index``."""
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    body = _ADDRESS.pack(family, address.network.prefixlen, 0, 0, index)
+    body += attribute(_IFA_LOCAL, address.ip.packed) + attribute(_IFA_ADDRESS, address.ip.packed)
+    netlink.send(Request(_RTM_DELADDR, 0, body, f"remove address {address}"))
+
+
+def set_up(netlink: Netlink, index: int) -> None:
+    """Bring interface ``index`` up."""
+    netlink.send(request_up(index))
+
+
+def set_mtu(netlink: Netlink, index: int, mtu: int) -> None:
+    """Change the MTU of interface ``index``."""
+    body = _LINK.pack(socket.AF_UNSPEC, 0, index, 0, 0) + u32(_IFLA_MTU, mtu)
+    netlink.send(Request(_RTM_SETLINK, 0, body, f"set MTU {mtu}"))
+
+
+def set_alias(netlink: Netlink, index: int, alias: str) -> None:
+    """Change the alias of interface ``index``: free text that ``ip link`` shows."""
+    body = _LINK.pack(socket.AF_UNSPEC, 0, index, 0, 0) + text(_IFLA_IFALIAS, alias)
+    netlink.send(Request(_RTM_SETLINK, 0, body, "set alias"))
+
+
+def remove_link(netlink: Netlink, index: int) -> None:
+    """Delete interface ``index``. For a veth this waits tens of milliseconds: drop its namespace instead."""
+    netlink.send(Request(_RTM_DELLINK, 0, _LINK.pack(socket.AF_UNSPEC, 0, index, 0, 0), "remove link"))
+
+
+def request_up(index: int) -> Request:
+    """Return the message that brings interface ``index`` up."""
+    return Request(_RTM_SETLINK, 0, _LINK.pack(socket.AF_UNSPEC, 0, index, IFF_UP, IFF_UP), "bring link up")
+
+
+def _request_address(index: int, address: IpInterface) -> Request:
+    raw = address.ip.packed
+    if isinstance(address, IPv4Interface):
+        body = _ADDRESS.pack(socket.AF_INET, address.network.prefixlen, 0, 0, index)
+        body += attribute(_IFA_LOCAL, raw) + attribute(_IFA_ADDRESS, raw)
+        body += attribute(_IFA_BROADCAST, address.network.broadcast_address.packed)
+    else:
+        body = _ADDRESS.pack(socket.AF_INET6, address.network.prefixlen, 0, 0, index)
+        body += attribute(_IFA_ADDRESS, raw) + u32(_IFA_FLAGS, _IFA_F_NODAD)
+    return Request(_RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, body, f"add address {address}")
+
+
+def _request_default_route(index: int, gateway: IpAddress) -> Request:
+    family = socket.AF_INET if gateway.version == 4 else socket.AF_INET6
+    body = _ROUTE.pack(family, 0, 0, 0, _RT_TABLE_MAIN, _RTPROT_BOOT, 0, _RTN_UNICAST, 0)
+    body += u32(_RTA_OIF, index) + attribute(_RTA_GATEWAY, gateway.packed)
+    return Request(_RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, body, f"default route by {gateway}")
+
+
+def _mac(mac: str) -> bytes:
+    return bytes.fromhex(mac.replace(":", ""))
+
+
+def _string(raw: bytes) -> str:
+    return raw.rstrip(b"\0").decode("utf-8", "replace")
+
+
+def _number(raw: bytes) -> int:
+    return int(struct.unpack("=I", raw)[0]) if len(raw) == 4 else 0

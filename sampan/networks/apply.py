@@ -1,0 +1,83 @@
+"""Performs network plans on the host: bridges and kernel settings. Blocking; runs in the wiring thread."""
+
+import logging
+import os
+from pathlib import Path
+from typing import Final
+
+from sampan.base.errors import HostFailure
+from sampan.kernel import links
+from sampan.kernel.netlink import Netlink
+from sampan.networks.addresses import parse_address
+from sampan.networks.defaults import HostView
+from sampan.networks.drivers.bridge import is_ours
+from sampan.networks.model import Bridge, Sysctl
+from sampan.networks.resolv import read_host
+
+_log = logging.getLogger(__name__)
+_SYS: Final = Path("/proc/sys")
+
+
+def look_at_host(netlink: Netlink) -> HostView:
+    """Return what the host has, for decisions that must not collide with it."""
+    servers = (parse_address(server) for server in read_host(follow_systemd=True).servers)
+    return HostView(
+        links.list_links(netlink),
+        links.list_addresses(netlink),
+        links.list_routes(netlink),
+        [server for server in servers if server is not None],
+    )
+
+
+def apply_bridge(netlink: Netlink, bridge: Bridge) -> None:
+    """Make ``bridge`` be there as planned.
+
+    One that somebody else made keeps its settings and its addresses. Raises HostFailure if a link of another
+    kind has its name, OSError.
+    """
+    present = {link.name: link for link in links.list_links(netlink)}.get(bridge.name)
+    if present is None:
+        _log.info("create bridge", extra={"bridge": bridge.name, "owner": bridge.owner})
+        mac = (b"\x02\x42" + os.urandom(4)).hex(":")
+        links.create_bridge(netlink, bridge.name, mac=mac, mtu=bridge.mtu, alias=bridge.alias)
+        present = next(link for link in links.list_links(netlink) if link.name == bridge.name)
+    elif present.kind != "bridge":
+        raise HostFailure(f"cannot use {bridge.name} for {bridge.owner}: it exists and is no bridge")
+    there = {address for index, address in links.list_addresses(netlink) if index == present.index}
+    if is_ours(present.alias) or present.alias == bridge.alias:
+        if present.alias != bridge.alias:
+            links.set_alias(netlink, present.index, bridge.alias)
+        if bridge.mtu and present.mtu != bridge.mtu:
+            links.set_mtu(netlink, present.index, bridge.mtu)
+        for address in there - set(bridge.addresses):
+            if address.version == 4:
+                links.remove_address(netlink, present.index, address)
+    links.configure(netlink, present.index, [a for a in bridge.addresses if a not in there])
+
+
+def remove_bridge(netlink: Netlink, bridge: Bridge) -> None:
+    """Delete ``bridge`` if it is there and ours."""
+    for link in links.list_links(netlink):
+        if link.name == bridge.name and is_ours(link.alias):
+            links.remove_link(netlink, link.index)
+
+
+def apply_sysctl(sysctl: Sysctl) -> str:
+    """Set ``sysctl`` if it has another value; return the value that it had. Raises OSError."""
+    path = sysctl_path(sysctl.key)
+    before = path.read_text().strip()
+    if before != sysctl.value:
+        _log.info("sysctl -w", extra={"key": sysctl.key, "value": sysctl.value, "before": before})
+        path.write_text(sysctl.value)
+    return before
+
+
+def sysctl_path(key: str) -> Path:
+    """Return the file of a kernel setting; an interface name in ``key`` may contain dots.
+
+    ``net.ipv4.conf.NAME.setting``: the first three and the last part are the kernel's own.
+    """
+    parts = key.split(".")
+    if parts[:2] in (["net", "ipv4"], ["net", "ipv6"]) and parts[2] == "conf" and len(parts) > 5:
+        parts = [*parts[:3], ".".join(parts[3:-1]), parts[-1]]
+    return _SYS.joinpath(*parts)

@@ -1,0 +1,69 @@
+"""The three files that a sandbox gives its container: hosts, hostname, resolv.conf."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from sampan.base.errors import HostFailure
+from sampan.kernel.links import IpAddress
+from sampan.networks import hosts, resolv
+from sampan.networks.config import NetworkConfig
+from sampan.networks.request import SandboxRequest
+
+_HOST_HOSTS: Final = Path("/etc/hosts")
+
+
+def write_files(
+    request: SandboxRequest,
+    config: NetworkConfig,
+    *,
+    on_host: bool,
+    ipv6: bool,
+    addresses: Sequence[IpAddress],
+    gateways: Sequence[str],
+) -> None:
+    """Write the files of ``request``. ``on_host``: the sandbox is the host's namespace.
+
+    ``ipv6``: the sandbox has ``::1``. ``addresses`` are its own. Raises HostFailure.
+    """
+    try:
+        (request.files / "hostname").write_text(f"{request.hostname}\n")
+        (request.files / "hosts").write_text(
+            _hosts(request, on_host=on_host, ipv6=ipv6, addresses=addresses, gateways=gateways)
+        )
+        (request.files / "resolv.conf").write_text(
+            _resolv(request, config, on_host=on_host, addresses=addresses)
+        )
+    except OSError as error:
+        raise HostFailure(f"cannot write {error.filename}: {error.strerror}") from error
+
+
+def _hosts(
+    request: SandboxRequest,
+    *,
+    on_host: bool,
+    ipv6: bool,
+    addresses: Sequence[IpAddress],
+    gateways: Sequence[str],
+) -> str:
+    extra = hosts.parse_extra_hosts(request.extra_hosts, gateways) + hosts.parse_links(request.links)
+    if on_host and not extra:
+        try:
+            return _HOST_HOSTS.read_text(encoding="utf-8", errors="surrogateescape")
+        except FileNotFoundError:
+            return hosts.render_hosts([], ipv6=ipv6)
+    own = hosts.own_records(addresses, request.hostname, request.domainname)
+    return hosts.render_hosts([*extra, *own], ipv6=ipv6)
+
+
+def _resolv(
+    request: SandboxRequest, config: NetworkConfig, *, on_host: bool, addresses: Sequence[IpAddress]
+) -> str:
+    found = resolv.read_host(follow_systemd=not on_host).overridden(
+        request.dns or config.dns or None,
+        request.dns_search or config.dns_search or None,
+        request.dns_options or config.dns_options or None,
+    )
+    if not on_host:
+        found = found.for_default_bridge(ipv6=any(address.version == 6 for address in addresses))
+    return found.render(resolv.HEADER)

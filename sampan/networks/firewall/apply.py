@@ -1,0 +1,105 @@
+"""Performs firewall plans with nftables. Blocking; runs in the wiring thread."""
+
+import logging
+import struct
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from sampan.base.errors import HostFailure
+from sampan.kernel import conntrack, nft
+from sampan.kernel.netlink import Netlink
+from sampan.networks.firewall import foreign, rules
+from sampan.networks.model import Forward, Rule
+
+_log = logging.getLogger(__name__)
+_PROTOCOLS: Final = {"tcp": 6, "udp": 17, "sctp": 132}
+
+
+class Firewall:
+    """The engine's table, and what it has to say in tables of others."""
+
+    def __init__(self) -> None:
+        self._nftables: nft.Nftables | None = None
+        self._netlink: Netlink | None = None
+
+    def open(self, wanted: Sequence[Rule], bridges: Sequence[str]) -> None:
+        """Put the table with exactly ``wanted`` in place, at once, whatever was there.
+
+        Raises HostFailure with nftables' own words if it is refused.
+        """
+        try:
+            self._nftables = nft.Nftables()
+            self._netlink = nft.open_netfilter()
+        except OSError as error:
+            raise HostFailure(f"no firewall: {error.strerror}") from error
+        self._run(rules.render(wanted))
+        self.pass_foreign(bridges)
+
+    def close(self, *, remove: bool) -> None:
+        """Let go of nftables; with ``remove`` take the table and the foreign accepts away."""
+        if self._nftables is None or self._netlink is None:
+            return
+        if remove:
+            self.pass_foreign(())
+            self._run(f"add table {rules.FAMILY} {rules.TABLE}\ndelete table {rules.FAMILY} {rules.TABLE}\n")
+        self._nftables.close()
+        self._netlink.close()
+        self._nftables = self._netlink = None
+
+    def pass_foreign(self, bridges: Sequence[str]) -> None:
+        """See to it that firewalls of others which drop by default let the traffic of ``bridges`` pass."""
+        if self._netlink is None:
+            return
+        chains = nft.list_filter_chains(self._netlink, nft.HOOK_FORWARD)
+        seen = [
+            foreign.ForeignChain(
+                nft.FAMILIES[chain.family], chain.table, chain.name, chain.drops, tuple(listed)
+            )
+            for chain in chains
+            if chain.table != rules.TABLE
+            for listed in [nft.list_rules(self._netlink, chain)]
+        ]
+        commands = foreign.plan_accepts(seen, bridges)
+        if commands:
+            _log.info("adjust foreign forward chains", extra={"nft": "; ".join(commands)})
+            self._run("\n".join(commands) + "\n")
+
+    def publish(self, forwards: Iterable[Forward]) -> None:
+        """Send what arrives at published ports to the containers. Raises OSError."""
+        wanted = [forward for forward in forwards if forward.host.version == 4]
+        if wanted and self._netlink is not None:
+            nft.add_elements(self._netlink, nft.NFPROTO_IPV4, rules.TABLE, [encode(f) for f in wanted])
+            self._forget_flows(wanted)
+
+    def withdraw(self, forwards: Iterable[Forward]) -> None:
+        """Take back ``publish``; what is not published is no error."""
+        wanted = [forward for forward in forwards if forward.host.version == 4]
+        if wanted and self._netlink is not None:
+            nft.remove_elements(self._netlink, nft.NFPROTO_IPV4, rules.TABLE, [encode(f) for f in wanted])
+            self._forget_flows(wanted)
+
+    def _forget_flows(self, forwards: Sequence[Forward]) -> None:
+        """Drop tracked UDP flows to the ports: a flow keeps its old destination as long as packets come."""
+        if self._netlink is None:
+            return
+        for port in {forward.host_port for forward in forwards if forward.protocol == "udp"}:
+            conntrack.forget_port(self._netlink, _PROTOCOLS["udp"], port)
+
+    def _run(self, commands: str) -> None:
+        if self._nftables is None:
+            return
+        try:
+            self._nftables.run(commands)
+        except nft.NftError as error:
+            numbered = "\n".join(f"{n:4} {line}" for n, line in enumerate(error.commands.splitlines(), 1))
+            _log.error("nftables refused", extra={"error": error.strerror, "commands": numbered})
+            raise HostFailure(f"nftables refused the engine's rules: {error.strerror}") from error
+
+
+def encode(forward: Forward) -> nft.Element:
+    """Return the map element of ``forward`` in the kernel's encoding: parts padded to four bytes."""
+    where, _ = rules.element_key(forward)
+    key = struct.pack(">B3xH2x", _PROTOCOLS[forward.protocol], forward.host_port)
+    if where == rules.PORTS_AT:
+        key = forward.host.packed + key
+    return nft.Element(where, key, forward.target.packed + struct.pack(">H2x", forward.target_port))

@@ -1,0 +1,189 @@
+"""The engine's nftables rules, as values.
+
+One table, ``ip sampan``. What is per network hangs on maps (by interface, by prefix), and what is per
+published port is a map element, so a packet meets the same few look-ups however many of them there are:
+
+- ``guard``                   prerouting, before anything else: containers neither use nor reach 127.0.0.0/8
+- ``incoming``, ``outgoing``  prerouting and output: published ports
+- ``forward``                 who may be forwarded to containers
+- ``masquerading``            postrouting
+"""
+
+from collections.abc import Iterable, Sequence
+from ipaddress import IPv4Address, IPv4Network
+from typing import Final
+
+from sampan.networks.model import Forward, Rule
+
+FAMILY: Final = "ip"
+TABLE: Final = "sampan"
+PORTS_ANY: Final = "ports_any"
+PORTS_AT: Final = "ports_at"
+ENGINE: Final = "engine"
+
+_ANY: Final = IPv4Address(0)
+_LOOPBACK: Final = "127.0.0.0/8"
+_COMMENT: Final = 127  # the most that nftables takes (libnftables, NFTNL_UDATA_COMMENT_MAXLEN)
+
+
+def plan_base() -> list[Rule]:
+    """Return the rules that are there once, whatever networks exist."""
+
+    def rule(chain: str, statement: str, reason: str) -> Rule:
+        return Rule(chain, statement, ENGINE, reason)
+
+    return [
+        rule("", "set bridges { type ifname; }", "the bridges of all networks"),
+        rule("", "map to_bridge { type ifname : verdict; }", "what may be forwarded to a bridge"),
+        rule("", "map nat_bridge { type ifname : verdict; }", "what is masqueraded towards a bridge"),
+        rule("", "map from_bridge { type ifname : verdict; }", "what is masqueraded from a bridge"),
+        rule(
+            "",
+            f"map {PORTS_AT} {{ type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }}",
+            "ports published on one address",
+        ),
+        rule(
+            "",
+            f"map {PORTS_ANY} {{ type inet_proto . inet_service : ipv4_addr . inet_service; }}",
+            "ports published on every address",
+        ),
+        rule("", "chain guard { type filter hook prerouting priority raw; policy accept; }", "first look"),
+        rule("guard", f"iifname @bridges ip daddr {_LOOPBACK} drop", "containers never reach 127.0.0.1"),
+        rule("guard", f"iifname @bridges ip saddr {_LOOPBACK} drop", "containers never speak as 127.0.0.1"),
+        rule("", "chain published { }", "published ports"),
+        rule(
+            "published",
+            f"dnat ip to ip daddr . meta l4proto . th dport map @{PORTS_AT}",
+            "a port published on this very address",
+        ),
+        rule(
+            "published",
+            f"dnat ip to meta l4proto . th dport map @{PORTS_ANY}",
+            "a port published on every address",
+        ),
+        rule(
+            "", "chain incoming { type nat hook prerouting priority dstnat; policy accept; }", "what arrives"
+        ),
+        rule(
+            "incoming", "fib daddr type local jump published", "only the host's own addresses are published"
+        ),
+        rule("", "chain outgoing { type nat hook output priority -100; policy accept; }", "what starts here"),
+        rule("outgoing", "fib daddr type local jump published", "the host reaches its published ports, too"),
+        rule(
+            "",
+            "chain masquerading { type nat hook postrouting priority srcnat; policy accept; }",
+            "what leaves",
+        ),
+        rule("masquerading", "oifname vmap @nat_bridge", "towards containers"),
+        rule("masquerading", "iifname vmap @from_bridge", "from containers"),
+        rule("", "chain forward { type filter hook forward priority filter; policy accept; }", "what passes"),
+        rule("forward", "oifname vmap @to_bridge", "towards containers"),
+    ]
+
+
+def plan_bridge(
+    bridge: str, subnets: Sequence[IPv4Network], *, icc: bool, masquerade: bool, internal: bool, owner: str
+) -> list[Rule]:
+    """Return the rules of one bridge network.
+
+    ``icc``: containers of the network may talk to each other. ``internal``: nothing passes between the
+    network and the outside.
+    """
+    quoted = f'"{bridge}"'
+    forward, nat = f"to_{bridge}", f"nat_{bridge}"
+
+    def rule(chain: str, statement: str, reason: str) -> Rule:
+        return Rule(chain, statement, owner, reason)
+
+    rules = [
+        rule("", f"chain {forward} {{ }}", "what may be forwarded to the bridge"),
+        rule("", f"chain {nat} {{ }}", "what is masqueraded towards the bridge"),
+        rule("", f"element bridges {{ {quoted} }}", "the bridge is guarded"),
+        rule(forward, "ct state established,related accept", "answers"),
+    ]
+    if not internal:
+        rules.append(rule(forward, "ct status dnat accept", "published ports"))
+    if icc:
+        rules.append(
+            rule(forward, f"iifname {quoted} accept", "containers of the network may talk to each other")
+        )
+    rules += [
+        rule(forward, "drop", "nobody else reaches containers: other networks and neighbour hosts do not"),
+        rule("", f"element to_bridge {{ {quoted} : jump {forward} }}", "forwarding to the bridge is checked"),
+        rule(nat, f"ip saddr {_LOOPBACK} masquerade", "answers to 127.0.0.1 must come back to the host"),
+        *(
+            rule(
+                nat,
+                f"ip saddr {subnet} ct status dnat masquerade",
+                "a published port of a neighbour or of itself",
+            )
+            for subnet in subnets
+        ),
+        rule("", f"element nat_bridge {{ {quoted} : jump {nat} }}", "masquerading towards the bridge"),
+    ]
+    if internal:
+        rules.append(
+            rule("forward", f"iifname {quoted} oifname != {quoted} drop", "an internal network ends here")
+        )
+    elif masquerade:
+        chain = f"masq_{bridge}"
+        rules += [
+            rule("", f"chain {chain} {{ }}", "what is masqueraded from the bridge"),
+            *(
+                rule(
+                    chain,
+                    f"ip saddr {subnet} oifname != {quoted} masquerade",
+                    "containers speak to the world as the host",
+                )
+                for subnet in subnets
+            ),
+            rule("", f"element from_bridge {{ {quoted} : jump {chain} }}", "masquerading from the bridge"),
+        ]
+    return rules
+
+
+def plan_no_routing() -> list[Rule]:
+    """Return the rules for a host that did not forward packets before the engine needed it to.
+
+    Docker sets the FORWARD policy to DROP then: to turn routing on for containers must not make the host a
+    router between its other interfaces.
+    """
+    return [
+        Rule("forward", "iifname @bridges accept", ENGINE, "containers reach the outside"),
+        Rule("forward", "ct state established,related accept", ENGINE, "answers"),
+        Rule("forward", "drop", ENGINE, "the host was no router before, and is none for others now"),
+    ]
+
+
+def plan_forward(forward: Forward, owner: str) -> Rule:
+    """Return the map element of the published port ``forward`` (its host address is IPv4)."""
+    where, key = element_key(forward)
+    return Rule(
+        "",
+        f"element {where} {{ {key} : {forward.target} . {forward.target_port} }}",
+        owner,
+        f"published port {forward}",
+    )
+
+
+def element_key(forward: Forward) -> tuple[str, str]:
+    """Return the map that ``forward`` belongs into and its key there."""
+    if forward.host == _ANY:
+        return PORTS_ANY, f"{forward.protocol} . {forward.host_port}"
+    return PORTS_AT, f"{forward.host} . {forward.protocol} . {forward.host_port}"
+
+
+def render(rules: Iterable[Rule]) -> str:
+    """Return the nftables commands that put the engine's table, with exactly ``rules``, in place at once."""
+    lines = [f"add table {FAMILY} {TABLE}", f"delete table {FAMILY} {TABLE}", f"add table {FAMILY} {TABLE}"]
+    lines += [render_rule(rule) for rule in rules]
+    return "\n".join(lines) + "\n"
+
+
+def render_rule(rule: Rule) -> str:
+    """Return the nftables command that adds ``rule``, its owner as the comment of a rule proper."""
+    if rule.chain:
+        comment = f"{rule.owner}: {rule.reason}".replace('"', "'")[:_COMMENT]
+        return f'add rule {FAMILY} {TABLE} {rule.chain} {rule.statement} comment "{comment}"'
+    kind, _, rest = rule.statement.partition(" ")
+    return f"add {kind} {FAMILY} {TABLE} {rest}"

@@ -1,0 +1,200 @@
+"""The blocking half of the network service: everything that it does to the host, in its wiring thread."""
+
+import logging
+import socket
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from sampan.base import faults
+from sampan.base.errors import EngineError, HostFailure
+from sampan.kernel import links
+from sampan.kernel.netlink import Netlink
+from sampan.networks import apply
+from sampan.networks.defaults import HostView
+from sampan.networks.drivers.bridge import is_ours
+from sampan.networks.firewall import rules
+from sampan.networks.firewall.apply import Firewall
+from sampan.networks.model import Bridge, EndpointPlan, Forward, Network, NetworkPlan, Sysctl
+from sampan.networks.sandbox import Namespaces
+
+_log = logging.getLogger(__name__)
+FORWARDING: Final = Sysctl(
+    "net.ipv4.ip_forward", "1", rules.ENGINE, "packets of containers are routed between bridge and world"
+)
+
+
+@dataclass(slots=True)
+class Wiring:
+    """What a sandbox holds of the host; filled while it is being opened, so that half of it can be undone."""
+
+    path: Path | None = None
+    sandbox_id: str = ""
+    links: list[str] = field(default_factory=list)
+    forwards: list[Forward] = field(default_factory=list)
+
+
+class HostNetworks:
+    """Opens and closes networks and sandboxes on the host. Every method runs in the wiring thread."""
+
+    def __init__(self, directory: Path, *, firewall: bool) -> None:
+        self._namespaces = Namespaces(directory)
+        self._firewall = Firewall() if firewall else None
+        self._netlink: Netlink | None = None
+
+    def look(self) -> HostView:
+        """Return what the host has."""
+        with Netlink() as netlink:
+            return apply.look_at_host(netlink)
+
+    def open(
+        self,
+        plans: Sequence[tuple[Network, NetworkPlan]],
+        forwards: Sequence[tuple[Forward, str]],
+        *,
+        keep: Collection[str],
+        keep_links: Collection[str],
+        router: bool,
+    ) -> dict[str, str]:
+        """Make the host be as ``plans`` say, with ``forwards`` (and owners) published, and no more of ours.
+
+        ``keep`` are the namespace paths and ``keep_links`` the veths of sandboxes that live on. ``router``:
+        the host forwarded packets of others before. Returns why a network (by id) cannot be used.
+        """
+        self._netlink = Netlink()
+        self._namespaces.open(keep)
+        broken: dict[str, str] = {}
+        wanted = rules.plan_base()
+        bridges: list[str] = []
+        for network, plan in plans:
+            try:
+                for bridge in plan.bridges:
+                    apply.apply_bridge(self._netlink, bridge)
+                    self._remove_strays(bridge.name, keep_links)
+                for sysctl in plan.sysctls:
+                    apply.apply_sysctl(sysctl)
+            except (EngineError, OSError) as error:
+                broken[network.id] = str(error)
+                _log.error("network cannot be used", extra={"network": network.name, "error": str(error)})
+                continue
+            wanted += plan.rules
+            bridges += [bridge.name for bridge in plan.bridges]
+        if not router:
+            wanted += rules.plan_no_routing()
+        wanted += [
+            rules.plan_forward(forward, owner) for forward, owner in forwards if forward.host.version == 4
+        ]
+        if self._firewall is not None:
+            try:
+                self._firewall.open(wanted, bridges)
+            except HostFailure as error:
+                broken.update((network.id, str(error)) for network, plan in plans if plan.rules)
+                _log.error("no firewall", extra={"error": str(error)})
+        return broken
+
+    def close(self, plans: Sequence[NetworkPlan], *, remove: bool) -> None:
+        """Let go of the kernel; with ``remove`` take everything away that ``plans`` and ``open`` made."""
+        steps: list[Callable[[], None]] = [lambda: self._namespaces.close(remove=remove)]
+        if self._firewall is not None:
+            firewall = self._firewall
+            steps.append(lambda: firewall.close(remove=remove))
+        if remove:
+            steps += [partial(self._remove_bridge, bridge) for plan in plans for bridge in plan.bridges]
+        failures: list[Exception] = []
+        for step in steps:
+            try:
+                step()
+            except (EngineError, OSError) as error:
+                failures.append(error)
+        if self._netlink is not None:
+            self._netlink.close()
+            self._netlink = None
+        if failures:
+            raise ExceptionGroup("networks could not be closed", failures)
+
+    def open_sandbox(
+        self, wiring: Wiring, plans: Sequence[EndpointPlan], write_files: Callable[[], None]
+    ) -> None:
+        """Give ``wiring`` a namespace with the links of ``plans``, publish its ports, write its files.
+
+        Raises HostFailure; ``close_sandbox`` then undoes what was done.
+        """
+        try:
+            namespace = self._namespaces.take()
+            wiring.path, wiring.sandbox_id = namespace.path, namespace.id
+            try:
+                for plan in plans:
+                    wiring.links += [link.host for link in plan.links]
+                    self._namespaces.wire(namespace, plan.links)
+            finally:
+                self._namespaces.release(namespace)
+            self.publish(wiring.forwards)
+        except OSError as error:
+            raise HostFailure(_explain(error)) from error
+        faults.point("networks.sandbox.files")
+        write_files()
+
+    def publish(self, forwards: Sequence[Forward]) -> None:
+        """Put published ports into the firewall's maps."""
+        faults.point("networks.sandbox.firewall")
+        if self._firewall is not None and forwards:
+            self._firewall.publish(forwards)
+
+    def close_sandbox(self, wiring: Wiring) -> None:
+        """Take back ``open_sandbox``, all of it or the part that was done. Raises HostFailure at the end."""
+        failures: list[str] = []
+        if self._firewall is not None and wiring.forwards:
+            try:
+                self._firewall.withdraw(wiring.forwards)
+            except OSError as error:
+                failures.append(_explain(error))
+        if wiring.path is not None:
+            try:
+                self._namespaces.drop(wiring.path)
+            except OSError as error:
+                failures.append(_explain(error))
+        if failures:
+            raise HostFailure("; ".join(failures))
+
+    def refill(self) -> None:
+        """Prepare namespaces for the next sandboxes."""
+        self._namespaces.refill()
+
+    def remove_links(self, names: Collection[str]) -> None:
+        """Delete those links in ``names`` that are still there: somebody holds their namespace."""
+        try:
+            self._namespaces.remove_links(names)
+        except OSError as error:
+            _log.warning("link not removed", extra={"error": str(error)})
+
+    def _remove_strays(self, bridge: str, keep: Collection[str]) -> None:
+        """Delete the ports of ``bridge`` that no living sandbox has: their addresses may be leased again."""
+        if self._netlink is None:
+            return
+        present = links.list_links(self._netlink)
+        masters = {link.index for link in present if link.name == bridge and is_ours(link.alias)}
+        for link in present:
+            if link.master in masters and link.kind == "veth" and link.name not in keep:
+                with suppress(OSError):  # it goes by itself with its namespace, which was just dropped
+                    links.remove_link(self._netlink, link.index)
+
+    def _remove_bridge(self, bridge: Bridge) -> None:
+        if self._netlink is not None:
+            apply.remove_bridge(self._netlink, bridge)
+
+
+def ipv6_available() -> bool:
+    """Tell whether the host can listen on IPv6 addresses."""
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+def _explain(error: OSError) -> str:
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)

@@ -1,0 +1,89 @@
+"""What a container wants of the networks, and whether that can be."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from sampan.base.errors import InvalidParameter, NotImplementedHere
+from sampan.networks import hosts
+from sampan.networks.addresses import parse_address, parse_mac
+from sampan.networks.model import Network
+from sampan.networks.ports import exposed_only, plan_ports
+from sampan.wire.containers import EndpointSettings, PortMap
+
+_KNOWN_OPTIONS: Final = frozenset({"com.docker.network.endpoint.ifname"})
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxRequest:
+    """The network side of a container; ``files`` is where hosts, hostname and resolv.conf are written.
+
+    ``mode`` is ``bridge``, ``default``, ``host``, ``none`` or a network's name or id. ``links`` are resolved
+    by the caller: ``name:alias:address``. Empty dns fields stand for the daemon's settings.
+    """
+
+    container: str
+    name: str
+    hostname: str
+    domainname: str
+    mode: str
+    endpoints: Mapping[str, EndpointSettings]
+    exposed: Sequence[str]
+    bindings: PortMap
+    publish_all: bool
+    dns: Sequence[str]
+    dns_search: Sequence[str]
+    dns_options: Sequence[str]
+    extra_hosts: Sequence[str]
+    mac_address: str
+    links: Sequence[str]
+    files: Path = field(default_factory=Path)
+
+    def settings(self, network: Network) -> EndpointSettings:
+        """Return what was asked for on ``network``, by its name or id."""
+        found = self.endpoints.get(network.name) or self.endpoints.get(network.id)
+        if found is None and self.mode not in {network.name, "default"}:
+            found = self.endpoints.get(self.mode)
+        return found or EndpointSettings()
+
+
+def check_request(request: SandboxRequest, networks: Sequence[Network]) -> None:
+    """Raise InvalidParameter, in Docker's words, if ``request`` cannot be met on ``networks``."""
+    names = [network.name for network in networks]
+    if len(networks) > 1 and "none" in names:
+        raise InvalidParameter(
+            "container cannot be connected to multiple networks with one of the networks in private "
+            "(none) mode"
+        )
+    if len(networks) > 1 and "host" in names:
+        raise InvalidParameter(
+            "container sharing network namespace with another container or host cannot be connected to any "
+            "other network"
+        )
+    for network in networks:
+        _check_endpoint(request.settings(network), network)
+    plan_ports(request.bindings, request.exposed, publish_all=request.publish_all, ipv6=True)
+    exposed_only(request.bindings, request.exposed)
+    hosts.parse_extra_hosts(request.extra_hosts, ["0.0.0.0"])  # noqa: S104 - any address: the form is checked
+    for server in request.dns:
+        if parse_address(server.partition("%")[0]) is None:
+            raise InvalidParameter(f'invalid DNS server address: "{server}"')
+    if request.mac_address:
+        parse_mac(request.mac_address)
+
+
+def _check_endpoint(settings: EndpointSettings, network: Network) -> None:
+    errors: list[str] = []
+    wanted = settings.ipam_config
+    if wanted is not None and network.predefined and (wanted.ipv4_address or wanted.ipv6_address):
+        errors.append("user-specified IP address is supported on user-defined networks only")
+    if settings.aliases and network.predefined:
+        errors.append("network-scoped aliases are only supported for user-defined networks")
+    if errors:
+        raise InvalidParameter("invalid endpoint settings:\n" + "\n".join(errors))
+    if settings.mac_address:
+        parse_mac(settings.mac_address)
+    for option in settings.driver_opts or {}:
+        if option not in _KNOWN_OPTIONS:
+            raise NotImplementedHere(f"driver option {option} of network {network.name} is not supported")

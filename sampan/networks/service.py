@@ -1,0 +1,412 @@
+"""The network service: networks, and the sandboxes of containers on them.
+
+Calls come from the event loop; what blocks runs in the wiring thread, one sandbox after the other (the kernel
+takes its own lock for nearly all of it). Kernel state is derived: after a restart, ``open`` adopts the
+sandboxes of containers that live and takes back everything else.
+"""
+
+import asyncio
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, field, replace
+from functools import partial
+from ipaddress import IPv4Interface
+from pathlib import Path
+from typing import Final
+
+from sampan.base import faults
+from sampan.base.errors import HostFailure, InvalidParameter, NotFound
+from sampan.base.events import EventBus
+from sampan.base.ids import new_id
+from sampan.base.state import StateDB
+from sampan.base.undo import Undo
+from sampan.kernel.threads import DedicatedThread
+from sampan.networks import apply, defaults, files, listing
+from sampan.networks.addresses import mac_of, parse_mac
+from sampan.networks.config import NetworkConfig
+from sampan.networks.drivers import DRIVERS
+from sampan.networks.host import FORWARDING, HostNetworks, Wiring, ipv6_available
+from sampan.networks.ipam.leases import Leases
+from sampan.networks.model import BRIDGE, Endpoint, Network
+from sampan.networks.ports import HostPorts, PortTaken, Reservation, exposed_only, plan_ports
+from sampan.networks.proxy import PortProxy
+from sampan.networks.request import SandboxRequest, check_request
+from sampan.networks.store import NetworkStore, PortRow, Sandbox, SandboxRow
+from sampan.wire import networks as wire
+from sampan.wire.containers import EndpointSettings, PortBinding, PortMap
+
+__all__ = ["NetworkConfig", "NetworksService", "Sandbox", "SandboxRequest"]
+
+_log = logging.getLogger(__name__)
+_SETUP: Final = "failed to set up container networking"
+_BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
+_DYING_S: Final = 1.0  # a link goes within tens of milliseconds of its namespace
+
+
+@dataclass(slots=True)
+class _Open:
+    """What an open (or half-open) sandbox holds."""
+
+    name: str
+    leases: list[tuple[Leases, Endpoint]] = field(default_factory=list)
+    reservations: list[Reservation] = field(default_factory=list)
+    proxies: list[PortProxy] = field(default_factory=list)
+    wiring: Wiring = field(default_factory=Wiring)
+
+
+class NetworksService:
+    """Networks of this host, and sandboxes by container id."""
+
+    def __init__(self, exec_root: Path, state: StateDB, events: EventBus, config: NetworkConfig) -> None:
+        self._store = NetworkStore(state)
+        self._events = events
+        self._config = config
+        self._host = HostNetworks(exec_root / "netns", firewall=config.iptables)
+        self._ports = HostPorts(listen=config.userland_proxy)
+        self._thread: DedicatedThread | None = None
+        self._leases: dict[str, Leases] = {}
+        self._open_sandboxes: dict[str, _Open] = {}
+        self._broken: dict[str, str] = {}
+        self._dying: set[str] = set()
+        self._reaper: asyncio.TimerHandle | None = None
+        self._ipv6 = False
+
+    async def open(self, keep: Collection[str] = ()) -> None:
+        """Set the networks up, adopt the sandboxes of the containers ``keep``, take back all others.
+
+        A network that the host cannot have is reported in the log and refuses containers; the service opens
+        all the same. Raises HostFailure or InvalidParameter if the settings cannot be met.
+        """
+        self._thread = DedicatedThread("networks")
+        self._ipv6 = ipv6_available()
+        view = await self._thread.call(self._host.look)
+        rows = [row for container, row in self._store.sandboxes.items() if container in keep]
+        in_use = any(BRIDGE in row.sandbox.networks for row in rows)
+        for network in defaults.predefined(self._store.networks, self._config, view, in_use=in_use):
+            if self._store.networks.get(network.id) != network:
+                self._store.save_network(network)
+        if self._config.bridge == "none":
+            for network in [n for n in self._store.networks.values() if n.name == BRIDGE]:
+                self._store.remove_network(network.id)
+        self._leases = {
+            n.id: Leases(n.pools[0], n.name, n.id) for n in self._store.networks.values() if n.pools
+        }
+        for container in [c for c in self._store.sandboxes if c not in keep]:
+            self._store.remove_sandbox(container)
+        for row in rows:
+            self._adopt(row)
+        live = self._open_sandboxes.values()
+        self._broken = await self._thread.call(
+            self._host.open,
+            [
+                (network, DRIVERS[network.driver].plan_network(network))
+                for network in self._store.networks.values()
+            ],
+            [(forward, f"container {held.name}") for held in live for forward in held.wiring.forwards],
+            keep={str(held.wiring.path) for held in live},
+            keep_links={link for held in live for link in held.wiring.links},
+            router=self._enable_forwarding(),
+        )
+        for held in live:
+            self._serve(held)
+        self._thread.submit(self._host.refill)
+
+    async def close(self, *, remove: bool = False) -> None:
+        """Stop serving. Open sandboxes and the networks stay, unless ``remove``: then nothing is left."""
+        if self._thread is None:
+            return
+        thread, self._thread = self._thread, None
+        if self._reaper is not None:
+            self._reaper.cancel()
+        for held in self._open_sandboxes.values():
+            await self._stop_serving(held)
+        plans = [DRIVERS[network.driver].plan_network(network) for network in self._store.networks.values()]
+        try:
+            if self._dying:
+                await thread.call(self._host.remove_links, frozenset(self._dying))
+            await thread.call(self._host.close, plans, remove=remove)
+            if remove:
+                self._restore_forwarding()
+        finally:
+            thread.close()
+
+    # Sandboxes
+
+    def check(self, request: SandboxRequest) -> None:
+        """Raise NotFound or InvalidParameter, in Docker's words, if ``request`` can never be met."""
+        check_request(request, self._networks_of(request))
+
+    async def open_sandbox(self, request: SandboxRequest) -> Sandbox:
+        """Open the sandbox of a container: namespace, addresses, published ports, files.
+
+        On failure nothing is left behind. Raises NotFound, InvalidParameter, PortTaken (the holder is named)
+        or HostFailure.
+        """
+        self.check(request)
+        await self.close_sandbox(request.container)
+        networks = self._networks_of(request)
+        for network in networks:
+            if reason := self._broken.get(network.id):
+                raise HostFailure(f"{_SETUP}: network {network.name} cannot be used: {reason}")
+        held = self._open_sandboxes[request.container] = _Open(request.name)
+        async with Undo() as undo:
+            undo.add(self.close_sandbox, request.container)
+            endpoints = [
+                self._create_endpoint(request, network, n, held) for n, network in enumerate(networks)
+            ]
+            ports = self._reserve_ports(request, networks[0], endpoints[0], held)
+            await self._wire(request, networks, endpoints, held)
+            faults.point("networks.sandbox.state")
+            sandbox = Sandbox(
+                container=request.container,
+                sandbox_id=held.wiring.sandbox_id,
+                sandbox_key=str(held.wiring.path or ""),
+                networks={
+                    network.name: _describe(request.settings(network), network, endpoint)
+                    for network, endpoint in zip(networks, endpoints, strict=True)
+                },
+                ports=ports,
+            )
+            rows = [PortRow.of(forward) for forward in held.wiring.forwards]
+            self._store.save_sandbox(SandboxRow(request.name, sandbox, rows))
+            self._serve(held)
+        for network in networks:
+            self._announce("connect", network, request.container)
+        if self._thread is not None:
+            self._thread.submit(self._host.refill)
+        return sandbox
+
+    async def close_sandbox(self, container: str) -> None:
+        """Take back all that ``open_sandbox`` did for ``container``; idempotent.
+
+        Goes on past errors and raises HostFailure at the end.
+        """
+        held = self._open_sandboxes.pop(container, None)
+        row = self._store.sandboxes.get(container)
+        if held is None:
+            return
+        await self._stop_serving(held)
+        try:
+            if self._thread is not None and (held.wiring.path or held.wiring.forwards):
+                await self._thread.call(self._host.close_sandbox, held.wiring)
+        finally:
+            for reservation in held.reservations:
+                self._ports.release(reservation)
+            for leases, endpoint in held.leases:
+                if endpoint.address is not None:
+                    leases.give_back(endpoint.address.ip)
+            self._store.remove_sandbox(container)
+            self._watch_dying(held.wiring.links)
+            for name in row.sandbox.networks if row is not None else ():
+                self._announce("disconnect", self.find(name), container)
+
+    def sandbox(self, container: str) -> Sandbox | None:
+        """Return the open sandbox of ``container``, None if it has none."""
+        row = self._store.sandboxes.get(container)
+        return row.sandbox if row is not None else None
+
+    def rename(self, container: str, name: str) -> None:
+        """Let the sandbox of ``container`` be known by its new name."""
+        row = self._store.sandboxes.get(container)
+        if row is not None:
+            self._ports.rename(row.name, name)
+            row.name = name
+            self._store.save_sandbox(row)
+
+    # Networks
+
+    def find(self, name: str) -> Network:
+        """Return a network by name, id or unambiguous start of its id. Raises NotFound, InvalidParameter."""
+        if name in self._store.networks:
+            return self._store.networks[name]
+        networks = self._store.networks.values()
+        named = [network for network in networks if network.name == name]
+        by_id = [network for network in networks if name and network.id.startswith(name)]
+        for found, what in ((named, "name"), (by_id, "ID prefix")):
+            if len(found) > 1:
+                raise InvalidParameter(f"network {name} is ambiguous ({len(found)} matches found on {what})")
+            if found:
+                return found[0]
+        raise NotFound(f"network {name} not found")
+
+    def list_networks(self, filters: Mapping[str, Sequence[str]]) -> list[wire.Network]:
+        """Return the networks that pass ``filters``, without their containers. Raises InvalidParameter."""
+        used = {self.find(name).id for row in self._store.sandboxes.values() for name in row.sandbox.networks}
+        chosen = listing.select(self._store.networks.values(), filters, used)
+        return [listing.describe(network) for network in chosen]
+
+    def inspect(self, name: str) -> wire.Network:
+        """Return network ``name`` with the containers on it. Raises NotFound, InvalidParameter."""
+        return listing.describe(self.find(name), self._store.sandboxes.values())
+
+    # The steps of an opening
+
+    def _networks_of(self, request: SandboxRequest) -> list[Network]:
+        """Return the networks of ``request``, that of its mode first (it has the default route)."""
+        names = [BRIDGE if name in {"", "default"} else name for name in (request.mode, *request.endpoints)]
+        return list({network.id: network for network in map(self.find, names)}.values())
+
+    def _create_endpoint(
+        self, request: SandboxRequest, network: Network, number: int, held: _Open
+    ) -> Endpoint:
+        identifier = new_id()
+        if not DRIVERS[network.driver].addresses:
+            return Endpoint(identifier, request.container, None, None, "")
+        settings = request.settings(network)
+        leases = self._leases[network.id]
+        address = leases.take()
+        endpoint = Endpoint(
+            id=identifier,
+            container=request.container,
+            address=IPv4Interface((address, leases.pool.subnet.prefixlen)),
+            gateway=leases.pool.gateway if number == 0 and not network.internal else None,
+            mac=parse_mac(settings.mac_address or request.mac_address or mac_of(address)),
+            ifname=(settings.driver_opts or {}).get("com.docker.network.endpoint.ifname") or f"eth{number}",
+        )
+        held.leases.append((leases, endpoint))
+        return endpoint
+
+    def _reserve_ports(
+        self, request: SandboxRequest, network: Network, endpoint: Endpoint, held: _Open
+    ) -> PortMap:
+        """Take the host ports of ``request``; return what inspect shows. Raises PortTaken."""
+        if endpoint.address is None or network.internal:
+            return {}
+        faults.point("networks.sandbox.ports")
+        ports: PortMap = dict.fromkeys(sorted(exposed_only(request.bindings, request.exposed)))
+        requests = plan_ports(
+            request.bindings,
+            request.exposed,
+            publish_all=request.publish_all,
+            default=self._config.ip,
+            ipv6=self._ipv6 and self._config.userland_proxy,
+        )
+        for wanted in requests:
+            try:
+                taken = self._ports.reserve(wanted, endpoint.address.ip, request.name)
+            except PortTaken as error:
+                raise PortTaken(
+                    f"{_SETUP}: driver failed programming external connectivity on endpoint {request.name} "
+                    f"({endpoint.id}): {error}"
+                ) from error
+            held.reservations += taken
+            key = f"{wanted.port}/{wanted.protocol}"
+            shown = [PortBinding(str(r.forward.host), str(r.forward.host_port)) for r in taken]
+            ports[key] = [*(ports[key] or ()), *shown]
+        held.wiring.forwards = [reservation.forward for reservation in held.reservations]
+        return ports
+
+    async def _wire(
+        self, request: SandboxRequest, networks: Sequence[Network], endpoints: Sequence[Endpoint], held: _Open
+    ) -> None:
+        if self._thread is None:
+            raise HostFailure(f"{_SETUP}: the network service is closed")
+        own = DRIVERS[networks[0].driver].own_namespace
+        write_files = partial(
+            files.write_files,
+            request,
+            self._config,
+            on_host=not own,
+            ipv6=self._ipv6,
+            addresses=[endpoint.address.ip for endpoint in endpoints if endpoint.address is not None],
+            gateways=self._gateways(),
+        )
+        if not own:
+            held.wiring.sandbox_id = new_id()
+            await self._thread.call(write_files)
+            return
+        plans = [
+            DRIVERS[network.driver].plan_endpoint(network, endpoint)
+            for network, endpoint in zip(networks, endpoints, strict=True)
+        ]
+        try:
+            await self._thread.call(self._host.open_sandbox, held.wiring, plans, write_files)
+        except HostFailure as error:
+            raise HostFailure(f"{_SETUP}: {error}") from error
+
+    def _gateways(self) -> list[str]:
+        """Return the addresses that ``host-gateway`` stands for."""
+        if self._config.host_gateway_ip:
+            return list(self._config.host_gateway_ip)
+        bridges = [network for network in self._store.networks.values() if network.name == BRIDGE]
+        return [str(pool.gateway) for network in bridges for pool in network.pools]
+
+    # Serving, adopting, forgetting
+
+    def _serve(self, held: _Open) -> None:
+        if self._config.userland_proxy:
+            held.proxies = [
+                PortProxy(r.listener, r.forward) for r in held.reservations if r.listener is not None
+            ]
+
+    async def _stop_serving(self, held: _Open) -> None:
+        proxies, held.proxies = held.proxies, []
+        for proxy in proxies:
+            await proxy.close()
+
+    def _adopt(self, row: SandboxRow) -> None:
+        """Take up the sandbox of a container that lived on while the daemon was away."""
+        sandbox = row.sandbox
+        held = self._open_sandboxes[sandbox.container] = _Open(row.name)
+        held.wiring.path = Path(sandbox.sandbox_key) if sandbox.sandbox_key else None
+        held.wiring.sandbox_id = sandbox.sandbox_id
+        for name, settings in sandbox.networks.items():
+            leases = self._leases.get(self.find(name).id)
+            if leases is not None and settings.ip_address:
+                address = IPv4Interface(f"{settings.ip_address}/{settings.ip_prefix_len}")
+                endpoint = Endpoint(
+                    settings.endpoint_id, sandbox.container, address, None, settings.mac_address
+                )
+                leases.take(address.ip)
+                held.leases.append((leases, endpoint))
+                held.wiring.links.append(endpoint.link)
+        for port in row.ports:
+            reservation = self._ports.restore(port.forward(), row.name)
+            held.reservations.append(reservation)
+            held.wiring.forwards.append(reservation.forward)
+
+    def _watch_dying(self, links: Sequence[str]) -> None:
+        """See to it that links go whose namespace outlives its bind because a process holds it."""
+        self._dying.update(links)
+        if self._dying and self._reaper is None:
+            self._reaper = asyncio.get_running_loop().call_later(_DYING_S, self._reap)
+
+    def _reap(self) -> None:
+        self._reaper = None
+        names, self._dying = frozenset(self._dying), set()
+        if self._thread is not None:
+            self._thread.submit(partial(self._host.remove_links, names))
+
+    def _announce(self, action: str, network: Network, container: str) -> None:
+        attributes = {"container": container, "name": network.name, "type": network.driver}
+        self._events.publish("network", action, network.id, attributes)
+
+    def _enable_forwarding(self) -> bool:
+        """Turn routing on if the host has it off; tell whether it was a router without us."""
+        if not self._config.ip_forward:
+            return True
+        boot = _BOOT.read_text().strip()
+        if apply.apply_sysctl(FORWARDING) == "0":
+            self._store.save_host_setting(FORWARDING.key, boot)
+        elif self._store.host_setting(FORWARDING.key) not in {None, boot}:
+            self._store.save_host_setting(FORWARDING.key, None)
+        return self._store.host_setting(FORWARDING.key) is None
+
+    def _restore_forwarding(self) -> None:
+        if self._store.host_setting(FORWARDING.key) is not None:
+            apply.apply_sysctl(replace(FORWARDING, value="0"))
+            self._store.save_host_setting(FORWARDING.key, None)
+
+
+def _describe(wanted: EndpointSettings, network: Network, endpoint: Endpoint) -> EndpointSettings:
+    """Return what inspect shows of an attachment: what was asked for, and what it became."""
+    shown = copy(wanted)
+    shown.network_id = network.id
+    shown.endpoint_id = endpoint.id
+    shown.mac_address = endpoint.mac
+    if endpoint.address is not None:
+        shown.ip_address = str(endpoint.address.ip)
+        shown.ip_prefix_len = endpoint.address.network.prefixlen
+        shown.gateway = str(endpoint.gateway or "")
+    return shown

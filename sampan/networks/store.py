@@ -1,0 +1,122 @@
+"""What the network service keeps over a restart: networks and open sandboxes, one row each.
+
+Leases and published ports have no rows of their own: they are read off the sandboxes, so they cannot
+contradict them.
+"""
+
+import logging
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv4Network, ip_address
+from typing import Any, Final
+
+import msgspec
+
+from sampan.base.state import StateDB
+from sampan.networks.model import Forward, Network
+from sampan.wire.containers import EndpointSettings, PortMap
+
+_log = logging.getLogger(__name__)
+_NETWORKS: Final = "networks"
+_SANDBOXES: Final = "sandboxes"
+_HOST: Final = "network_host"
+VERSION: Final = 1
+
+
+class Sandbox(msgspec.Struct):
+    """An open sandbox as the rest of the engine sees it; ``sandbox_key`` is its namespace's path or ""."""
+
+    container: str
+    sandbox_id: str
+    sandbox_key: str
+    networks: dict[str, EndpointSettings]
+    ports: PortMap
+
+
+class PortRow(msgspec.Struct):
+    """A published port, addresses as text."""
+
+    protocol: str
+    host: str
+    host_port: int
+    target: str
+    target_port: int
+
+    @classmethod
+    def of(cls, forward: Forward) -> "PortRow":
+        """Return the row of ``forward``."""
+        host, target = str(forward.host), str(forward.target)
+        return cls(forward.protocol, host, forward.host_port, target, forward.target_port)
+
+    def forward(self) -> Forward:
+        """Return what the row describes."""
+        host, target = ip_address(self.host), IPv4Address(self.target)
+        return Forward(self.protocol, host, self.host_port, target, self.target_port)
+
+
+class SandboxRow(msgspec.Struct):
+    """A sandbox with what is needed to close it again, or to adopt it after a restart."""
+
+    name: str
+    sandbox: Sandbox
+    ports: list[PortRow]
+    version: int = VERSION
+
+
+def _encode(value: Any) -> str:
+    if isinstance(value, (IPv4Address, IPv4Network)):
+        return str(value)
+    raise NotImplementedError(f"cannot store {type(value)}")
+
+
+def _decode(kind: type, value: Any) -> Any:
+    return kind(value)
+
+
+class NetworkStore:
+    """The rows, with their memory image in ``networks`` and ``sandboxes`` (by id and by container)."""
+
+    def __init__(self, state: StateDB) -> None:
+        self._state = state
+        self._encoder = msgspec.json.Encoder(enc_hook=_encode)
+        self.networks: dict[str, Network] = dict(self._load(_NETWORKS, Network))
+        self.sandboxes: dict[str, SandboxRow] = dict(self._load(_SANDBOXES, SandboxRow))
+
+    def save_network(self, network: Network) -> None:
+        """Keep ``network``, also over a power cut."""
+        self.networks[network.id] = network
+        self._state.put(_NETWORKS, network.id, self._encoder.encode(network), durable=True)
+
+    def remove_network(self, network: str) -> None:
+        """Forget the network with the id ``network``."""
+        self.networks.pop(network, None)
+        self._state.delete(_NETWORKS, network, durable=True)
+
+    def save_sandbox(self, row: SandboxRow) -> None:
+        """Keep an open sandbox."""
+        self.sandboxes[row.sandbox.container] = row
+        self._state.put(_SANDBOXES, row.sandbox.container, self._encoder.encode(row))
+
+    def remove_sandbox(self, container: str) -> None:
+        """Forget the sandbox of ``container``."""
+        if self.sandboxes.pop(container, None) is not None:
+            self._state.delete(_SANDBOXES, container)
+
+    def host_setting(self, key: str) -> str | None:
+        """Return the value that the kernel setting ``key`` had before the engine changed it."""
+        value = self._state.load(_HOST).get(key)
+        return value.decode() if value is not None else None
+
+    def save_host_setting(self, key: str, value: str | None) -> None:
+        """Remember (None: forget) what the kernel setting ``key`` was before."""
+        if value is None:
+            self._state.delete(_HOST, key)
+        else:
+            self._state.put(_HOST, key, value.encode())
+
+    def _load(self, table: str, kind: type[Any]) -> Iterator[tuple[str, Any]]:
+        decoder = msgspec.json.Decoder(kind, dec_hook=_decode)
+        for key, document in self._state.load(table).items():
+            try:
+                yield key, decoder.decode(document)
+            except msgspec.MsgspecError:
+                _log.exception("unreadable row left out", extra={"table": table, "row": key})
