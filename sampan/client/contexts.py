@@ -98,10 +98,7 @@ class ContextStore:
 
     def endpoint(self, name: str) -> Endpoint:
         """Return where the context ``name`` leads. Raises ClientError."""
-        try:
-            context = self.find(name)
-        except ClientError as error:
-            raise ClientError(f"unable to resolve docker endpoint: {error}") from error
+        context = self.find(name)
         files = self.tls_listing(name).get("docker", [])
         folder = f"{self.tls_folder(name)}/docker"
         host = parse_host(context.host, tls=bool(files))

@@ -5,7 +5,6 @@ without threads. A connection belongs to one answer until its body is read to th
 the next. What the requests mean is ``api``'s business.
 """
 
-import _socket
 import errno
 import posix
 import select
@@ -125,6 +124,16 @@ class Response:
         self._connection: Connection | None = connection
         self.status = status
         self.headers = headers
+
+    @property
+    def pending(self) -> bool:
+        """Whether some of the body can be read although ``poll`` does not see it."""
+        connection = self._connection
+        return connection is not None and (bool(connection.buffer) or connection.wire.pending)
+
+    def fileno(self) -> int:
+        """Return the descriptor on which ``poll`` sees the body arrive."""
+        return self._connection.wire.fileno() if self._connection is not None else -1
 
     def read(self) -> bytes:
         """Return the rest of the body. Raises ConnectionFailed if it breaks off."""
@@ -310,6 +319,11 @@ class Transport:
             if status >= 200 or status == 101:
                 return Response(self, connection, status, headers)
 
+    def warm(self) -> None:
+        """Connect ahead of the first request. Raises ConnectionFailed, ClientError."""
+        if not self.idle:
+            self.idle.append(Connection(dial(self.endpoint, self.timeout)))
+
     def close(self) -> None:
         """Close the connections that are kept; answers that are being read keep theirs."""
         while self.idle:
@@ -335,15 +349,3 @@ def parse_head(head: str, host: str) -> tuple[int, dict[str, str]]:
         name, _, value = line.partition(":")
         headers[name.lower()] = value.strip()
     return int(status[:3]), headers
-
-
-def reachable(endpoint: "Endpoint") -> bool:
-    """Return whether something accepts connections at a unix socket, without saying anything to it."""
-    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
-    try:
-        sock.connect(endpoint.address)
-    except OSError:
-        return False
-    finally:
-        sock.close()
-    return True

@@ -1,0 +1,38 @@
+"""``export``: a container's file system as a tar archive."""
+
+import posix
+
+from sampan.cli.app import STDOUT, write
+from sampan.cli.errors import CommandError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sampan.cli.app import App
+    from sampan.cli.parser import Parsed
+
+
+def export(app: "App", parsed: "Parsed") -> None:
+    """Write the archive to a file, whole or not at all, or to standard output."""
+    path = parsed.flags["output"]
+    if not path:
+        if posix.isatty(STDOUT):
+            raise CommandError("cowardly refusing to save to a terminal. Use the -o flag or redirect")
+        for piece in app.client.export(parsed.args[0]):
+            write(STDOUT, piece)
+        return
+    temporary = f"{path}.{posix.getpid()}.tmp"
+    try:
+        fd = posix.open(temporary, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise CommandError(
+            f"failed to export container: open {path}: {(error.strerror or '').lower()}"
+        ) from error
+    try:
+        for piece in app.client.export(parsed.args[0]):
+            write(fd, piece)
+        posix.rename(temporary, path)
+    except BaseException:
+        posix.unlink(temporary)
+        raise
+    finally:
+        posix.close(fd)

@@ -1,0 +1,406 @@
+"""The Docker Engine API as methods: the public ``sampan.Client``, and what the command line is built on.
+
+    with sampan.Client() as client:
+        print(client.run("busybox", ["echo", "hello"]).decode())
+        web = client.create("busybox", ["httpd", "-f"], name="web", ports={"80/tcp": "8080"})
+        client.start(web)
+
+Documents are the API's own JSON, as dicts. A method that fails raises one of ``sampan.base.errors`` (with the
+daemon's words, see ``client.errors``). ``begin_`` methods send a request and return before it is answered, so
+that several can be under way. One client belongs to one thread.
+"""
+
+import posix
+
+from sampan.base import jsonlite
+from sampan.client.errors import StreamFailed, daemon_error
+from sampan.client.frames import MULTIPLEXED, RAW, split
+from sampan.client.session import (
+    Exchange,
+    Session,
+    container_path,
+    document,
+    image_path,
+    quote,
+    render_filters,
+    rows,
+    version_key,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from typing import Any
+
+    from sampan.client.body import Ports
+    from sampan.client.session import Filters, Json, Query
+
+
+class Client(Session):
+    """A client of one daemon; see ``Session`` for how it is made."""
+
+    # --- the engine
+
+    def version(self) -> "Json":
+        """Return the versions of the daemon and its parts."""
+        return document(self.begin("GET", "/version").result())
+
+    def info(self) -> "Json":
+        """Return the daemon-wide facts."""
+        return document(self.begin("GET", "/info").result())
+
+    def disk_usage(self) -> "Json":
+        """Return what images, containers, volumes and build cache take, in bytes."""
+        return document(self.begin("GET", "/system/df").result())
+
+    def events(
+        self, *, since: str | None = None, until: str | None = None, filters: "Filters | None" = None
+    ) -> "Iterator[Json]":
+        """Yield events as they happen, from ``since`` until ``until`` (moments as Docker takes them)."""
+        query = {"since": since, "until": until, "filters": render_filters(filters)}
+        return self.stream(self.begin("GET", "/events", query))
+
+    # --- containers
+
+    def containers(
+        self,
+        *,
+        all: bool = False,  # noqa: A002  # the API's word
+        limit: int | None = None,
+        size: bool = False,
+        filters: "Filters | None" = None,
+    ) -> "list[Json]":
+        """List containers: the running ones, or all of them."""
+        query = {"all": all, "limit": limit, "size": size, "filters": render_filters(filters)}
+        return rows(self.begin("GET", "/containers/json", query).result())
+
+    def create(
+        self,
+        image: str,
+        command: "Sequence[str] | None" = None,
+        *,
+        name: str = "",
+        platform: str = "",
+        ports: "Ports | None" = None,
+        volumes: "Sequence[str]" = (),
+        env: "Mapping[str, str] | Sequence[str]" = (),
+        labels: "Mapping[str, str] | None" = None,
+        config: "Json | None" = None,
+        host_config: "Json | None" = None,
+    ) -> str:
+        """Make a container and return its id.
+
+        ``ports`` maps ``80/tcp`` to a host port or ``address:port`` ("": any), ``volumes`` are binds
+        (``/src:/dst:ro``). What else the API has goes into ``config`` and ``host_config`` by its own names.
+        """
+        from sampan.client.body import container
+
+        body = container(
+            image,
+            command,
+            ports=ports,
+            volumes=volumes,
+            env=env,
+            labels=labels,
+            config=config,
+            host_config=host_config,
+        )
+        return str(self.create_from(body, name=name, platform=platform)["Id"])
+
+    def create_from(self, body: "Json", *, name: str = "", platform: str = "") -> "Json":
+        """Make a container of a whole request document; return the answer: Id and Warnings."""
+        query = {"name": name or None, "platform": platform or None}
+        return document(self.begin("POST", "/containers/create", query, json=body).result())
+
+    def run(self, image: str, command: "Sequence[str] | None" = None, **options: "Any") -> bytes:
+        """Run a container to its end, remove it and return its standard output.
+
+        Takes the options of ``create``. Raises ``body.CommandFailed`` when the exit code is not 0.
+        """
+        from sampan.client.body import run_to_end
+
+        return run_to_end(self, image, command, options)
+
+    def start(self, container: str) -> None:
+        """Start a container; nothing happens if it runs already."""
+        self.begin("POST", container_path(container, "start")).result()
+
+    def stop(self, container: str, *, signal: str = "", timeout: int | None = None) -> None:
+        """Stop a container: its stop signal, and after ``timeout`` seconds SIGKILL."""
+        self.begin_stop(container, signal=signal, timeout=timeout).result()
+
+    def begin_stop(self, container: str, *, signal: str = "", timeout: int | None = None) -> Exchange:
+        query = {"signal": signal or None, "t": timeout}
+        return self.begin("POST", container_path(container, "stop"), query)
+
+    def restart(self, container: str, *, signal: str = "", timeout: int | None = None) -> None:
+        """Stop a container if it runs, and start it."""
+        query = {"signal": signal or None, "t": timeout}
+        self.begin("POST", container_path(container, "restart"), query).result()
+
+    def kill(self, container: str, signal: str | int = "") -> None:
+        """Send a signal, SIGKILL unless another is named."""
+        self.begin_kill(container, signal).result()
+
+    def begin_kill(self, container: str, signal: str | int = "") -> Exchange:
+        return self.begin("POST", container_path(container, "kill"), {"signal": signal or None})
+
+    def pause(self, container: str) -> None:
+        """Freeze a container's processes."""
+        self.begin_pause(container).result()
+
+    def begin_pause(self, container: str) -> Exchange:
+        return self.begin("POST", container_path(container, "pause"))
+
+    def unpause(self, container: str) -> None:
+        """Let a container's processes run on."""
+        self.begin_unpause(container).result()
+
+    def begin_unpause(self, container: str) -> Exchange:
+        return self.begin("POST", container_path(container, "unpause"))
+
+    def wait(self, container: str, condition: str = "not-running") -> int:
+        """Wait (``not-running``, ``next-exit``, ``removed``) and return the exit code."""
+        result = document(self.begin_wait(container, condition).result())
+        error = result.get("Error") or {}
+        if error.get("Message"):
+            raise daemon_error(500, str(error["Message"]))
+        return int(result["StatusCode"])
+
+    def begin_wait(self, container: str, condition: str = "") -> Exchange:
+        return self.begin("POST", container_path(container, "wait"), {"condition": condition or None})
+
+    def rename(self, container: str, name: str) -> None:
+        """Give a container another name."""
+        self.begin("POST", container_path(container, "rename"), {"name": name}).result()
+
+    def remove(
+        self, container: str, *, force: bool = False, volumes: bool = False, link: bool = False
+    ) -> None:
+        """Remove a container; ``force`` kills it first, ``volumes`` takes its anonymous volumes along."""
+        self.begin_remove(container, force=force, volumes=volumes, link=link).result()
+
+    def begin_remove(
+        self, container: str, *, force: bool = False, volumes: bool = False, link: bool = False
+    ) -> Exchange:
+        query = {"v": volumes, "link": link, "force": force}
+        return self.begin("DELETE", container_path(container), query)
+
+    def inspect(self, container: str, *, size: bool = False) -> "Json":
+        """Return everything about a container."""
+        return document(self.begin("GET", container_path(container, "json"), {"size": size}).result())
+
+    def logs(
+        self,
+        container: str,
+        *,
+        stdout: bool = True,
+        stderr: bool = True,
+        follow: bool = False,
+        since: str | None = None,
+        until: str | None = None,
+        tail: str | int | None = None,
+        timestamps: bool = False,
+        details: bool = False,
+    ) -> "Iterator[tuple[int, bytes]]":
+        """Yield what a container has written as (1 stdout | 2 stderr, bytes); pieces end anywhere."""
+        query: Query = {
+            "stdout": stdout,
+            "stderr": stderr,
+            "follow": follow,
+            "since": since,
+            "until": until,
+            "timestamps": timestamps,
+            "details": details,
+            "tail": None if tail is None else str(tail),
+        }
+        response = self.begin("GET", container_path(container, "logs"), query).response()
+        kind = response.headers.get("content-type", "")
+        if kind not in {MULTIPLEXED, RAW} or version_key(self.api_version) < (1, 42):
+            # Before API 1.42 the answer does not tell; only the container does.
+            framed = not self.inspect(container)["Config"]["Tty"]
+        else:
+            framed = kind == MULTIPLEXED
+        return split(response.chunks(), multiplexed=framed)
+
+    def begin_attach(
+        self,
+        container: str,
+        *,
+        stdin: bool = False,
+        stdout: bool = True,
+        stderr: bool = True,
+        logs: bool = False,
+        stream: bool = True,
+        detach_keys: str = "",
+    ) -> Exchange:
+        """Ask for a container's streams; ``hijack()`` of what is returned gives them."""
+        query = {
+            "stream": stream,
+            "stdin": stdin,
+            "stdout": stdout,
+            "stderr": stderr,
+            "logs": logs,
+            "detachKeys": detach_keys or None,
+        }
+        return self.begin("POST", container_path(container, "attach"), query, upgrade=True)
+
+    def resize(self, container: str, rows: int, columns: int) -> None:
+        """Set the size of a container's terminal."""
+        self.begin("POST", container_path(container, "resize"), {"h": rows, "w": columns}).result()
+
+    def top(self, container: str, ps_args: str = "") -> "Json":
+        """Return a container's processes: Titles and Processes."""
+        query = {"ps_args": ps_args or None}
+        return document(self.begin("GET", container_path(container, "top"), query).result())
+
+    def changes(self, container: str) -> "list[Json]":
+        """Return the changed paths: Path, and Kind 0 modified, 1 added, 2 deleted."""
+        return rows(self.begin("GET", container_path(container, "changes")).result())
+
+    def export(self, container: str) -> "Iterator[bytes]":
+        """Yield a container's file system as a tar archive."""
+        return self.begin("GET", container_path(container, "export")).response().chunks()
+
+    def update(self, container: str, body: "Json") -> list[str]:
+        """Change limits or the restart policy; return warnings."""
+        answer = document(self.begin("POST", container_path(container, "update"), json=body).result())
+        return [str(warning) for warning in answer.get("Warnings") or ()]
+
+    def prune(self, filters: "Filters | None" = None) -> "Json":
+        """Remove stopped containers; return ContainersDeleted and SpaceReclaimed (bytes)."""
+        query = {"filters": render_filters(filters)}
+        return document(self.begin("POST", "/containers/prune", query).result())
+
+    # --- exec
+
+    def exec(self, container: str, command: "Sequence[str]", **options: "Any") -> tuple[int, bytes]:
+        """Run another command in a container; return its exit code and all it wrote.
+
+        ``options`` are fields of the API's exec document, by its names: User, WorkingDir, Env, Tty, …
+        """
+        body = {"AttachStdout": True, "AttachStderr": True, "Cmd": list(command), **options}
+        identifier = self.exec_create(container, body)
+        tty = bool(options.get("Tty"))
+        wire = self.begin_exec_start(identifier, {"Detach": False, "Tty": tty}).hijack()
+        try:
+            output = b"".join(data for _, data in split(iter(wire.recv, b""), multiplexed=not tty))
+        finally:
+            wire.close()
+        return int(self.exec_inspect(identifier)["ExitCode"]), output
+
+    def exec_create(self, container: str, body: "Json") -> str:
+        """Prepare a command and return its id."""
+        answer = self.begin("POST", container_path(container, "exec"), json=body).result()
+        return str(document(answer)["Id"])
+
+    def begin_exec_start(self, identifier: str, body: "Json") -> Exchange:
+        """Start a prepared command; ``hijack()`` of what is returned gives its streams."""
+        detached = bool(body.get("Detach"))
+        return self.begin("POST", f"/exec/{identifier}/start", json=body, upgrade=not detached)
+
+    def exec_resize(self, identifier: str, rows: int, columns: int) -> None:
+        """Set the size of a command's terminal."""
+        self.begin("POST", f"/exec/{identifier}/resize", {"h": rows, "w": columns}).result()
+
+    def exec_inspect(self, identifier: str) -> "Json":
+        """Return the state of a command, ExitCode among it."""
+        return document(self.begin("GET", f"/exec/{identifier}/json").result())
+
+    # --- images
+
+    def images(
+        self,
+        *,
+        all: bool = False,  # noqa: A002  # the API's word
+        digests: bool = False,
+        shared_size: bool = False,
+        filters: "Filters | None" = None,
+    ) -> "list[Json]":
+        """List images."""
+        query = {
+            "all": all,
+            "digests": digests,
+            "shared-size": shared_size,
+            "filters": render_filters(filters),
+        }
+        return rows(self.begin("GET", "/images/json", query).result())
+
+    def load(
+        self,
+        source: "str | int | bytes | Iterable[bytes]",
+        *,
+        quiet: bool = True,
+        platform: "Json | None" = None,
+    ) -> "Iterator[Json]":
+        """Load an image archive (a path, a descriptor, its bytes) and yield the daemon's messages.
+
+        The generator must be read to its end. Raises StreamFailed when the daemon reports an error in it.
+        """
+        opened = posix.open(source, posix.O_RDONLY | posix.O_CLOEXEC) if isinstance(source, str) else None
+        try:
+            query: Query = {"quiet": quiet, "platform": jsonlite.dumps(platform) if platform else None}
+            exchange = self.begin(
+                "POST",
+                "/images/load",
+                query,
+                body=opened if isinstance(source, str) else source,
+                content_type="application/x-tar",
+            )
+            yield from checked(self.stream(exchange))
+        finally:
+            if opened is not None:
+                posix.close(opened)
+
+    def pull(self, image: str, tag: str = "", *, platform: str = "", auth: str = "") -> "Iterator[Json]":
+        """Fetch an image from its registry and yield the daemon's messages; ``auth`` is X-Registry-Auth."""
+        query = {"fromImage": image, "tag": tag or None, "platform": platform or None}
+        headers = {"X-Registry-Auth": auth} if auth else None
+        return self.stream(self.begin("POST", "/images/create", query, headers=headers))
+
+    def bootstrap(self, image: str, *, tag: str = "") -> "Iterator[Json]":
+        """Make a base image (``busybox``, ``debian:SUITE``) of the host's packages; yield messages."""
+        query = {"image": image, "tag": tag or None}
+        return self.stream(self.begin("POST", "/sampan/images/bootstrap", query))
+
+    def inspect_image(self, image: str, *, platform: "Json | None" = None) -> "Json":
+        """Return everything about an image."""
+        query = {"platform": jsonlite.dumps(platform) if platform else None}
+        return document(self.begin("GET", image_path(image, "json"), query).result())
+
+    def history(self, image: str, *, platform: "Json | None" = None) -> "list[Json]":
+        """Return the steps that made an image, newest first."""
+        query = {"platform": jsonlite.dumps(platform) if platform else None}
+        return rows(self.begin("GET", image_path(image, "history"), query).result())
+
+    def tag(self, image: str, repository: str, tag: str = "") -> None:
+        """Give an image another name."""
+        query = {"repo": repository, "tag": tag or None}
+        self.begin("POST", image_path(image, "tag"), query).result()
+
+    def remove_image(
+        self, image: str, *, force: bool = False, prune: bool = True, platforms: "Sequence[str]" = ()
+    ) -> "list[Json]":
+        """Remove a name, and the image with its last name; return Untagged and Deleted entries."""
+        query: Query = {"force": force, "noprune": not prune, "platforms": list(platforms) or None}
+        return rows(self.begin("DELETE", image_path(image), query).result())
+
+    # --- networks
+
+    def networks(self, filters: "Filters | None" = None) -> "list[Json]":
+        """List networks."""
+        return rows(self.begin("GET", "/networks", {"filters": render_filters(filters)}).result())
+
+    def inspect_network(self, network: str, *, verbose: bool = False, scope: str = "") -> "Json":
+        """Return everything about a network."""
+        query = {"verbose": verbose, "scope": scope or None}
+        return document(self.begin("GET", f"/networks/{quote(network)}", query).result())
+
+
+def checked(messages: "Iterable[Json]") -> "Iterator[Json]":
+    """Pass the messages of a progress stream on; raise StreamFailed at one that is an error."""
+    for message in messages:
+        detail = message.get("errorDetail") or {}
+        if reason := detail.get("message") or message.get("error"):
+            raise StreamFailed(str(reason))
+        yield message
