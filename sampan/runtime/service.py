@@ -97,8 +97,8 @@ class RuntimeService:
         """Start ``task`` with ``clients`` attached from its first byte on.
 
         When it succeeds the clients' sockets belong to the shim (ours are closed); when it fails they are
-        still the caller's. Raises InvalidParameter (unknown runtime), Conflict (it runs already), HostFailure,
-        or RuntimeFailed in Docker's words; nothing but ``config.json`` in the bundle is left behind then.
+        still the caller's. Raises InvalidParameter (unknown runtime), Conflict (it runs already), HostFailure
+        or RuntimeFailed, in Docker's words; only ``config.json`` in the bundle is left behind then.
         """
         runtime = self._runtimes.find(task.runtime)
         if task.id in self._shims:
@@ -181,7 +181,8 @@ class RuntimeService:
 
     async def _first_word(self, connection: ShimConnection) -> Started | Failed | Exit:
         """Return what a shim says first. Raises Lost if it is gone without a word."""
-        waiting = self._starting[connection.container] = asyncio.get_running_loop().create_future()
+        waiting: asyncio.Future[Started | Failed | Exit] = asyncio.get_running_loop().create_future()
+        self._starting[connection.container] = waiting
         try:
             return await waiting
         finally:

@@ -151,7 +151,7 @@ class ShimConnection:
         number, self._next = self._next, self._next + 1
         if self._replies is None:
             self._replies = {}
-        reply = self._loop.create_future()
+        reply: asyncio.Future[int | Failed] = self._loop.create_future()
         text = " ".join((str(number), *map(str, words))).encode()
         try:
             if self._socket.fileno() < 0:
