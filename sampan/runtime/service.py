@@ -46,11 +46,11 @@ class _Record(msgspec.Struct):
     version: int = 1
 
 
-class _Process(msgspec.Struct):
+class _Process(msgspec.Struct, frozen=True):
     args: list[str] = []
 
 
-class _Document(msgspec.Struct):
+class _Document(msgspec.Struct, frozen=True):
     process: _Process = _Process()
 
 
