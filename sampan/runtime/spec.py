@@ -289,6 +289,7 @@ def _user(identity: Identity, host: HostConfig, accounts: Accounts) -> User:
 
 
 def _namespaces(request: SpecRequest) -> list[LinuxNamespace]:
+    # No time namespace, which newer engines add: crun 1.8 fails on it, and it shows nothing but its number
     host = request.host
     planned = [LinuxNamespace("mount")]
     if request.netns is not None:
