@@ -1,4 +1,4 @@
-"""/dev/shm that several containers share (``--ipc shareable`` and ``--ipc container:X``).
+"""The /dev/shm that several containers share (``--ipc shareable`` and ``--ipc container:X``).
 
 A private one is made inside the container by the runtime. One to be shared must outlive any single mount
 namespace, so it is a tmpfs of the host in the container's folder, bound into each container. All calls block.
