@@ -27,7 +27,8 @@ from sampan.containers.store import ContainerStore
 from sampan.images.service import Image, ImagesService
 from sampan.kernel.host import HostFacts
 from sampan.networks.service import NetworksService
-from sampan.runtime.spec import check_host_config
+from sampan.runtime.checks import check_host_config
+from sampan.runtime.mounts import READONLY_PATHS, masked_paths
 from sampan.volumes.service import VolumesService
 from sampan.wire.containers import (
     ContainerConfig,
@@ -76,6 +77,9 @@ class Creation:
             )
         config = merge_config(split_body(body), image.config)
         host = fill_host_config(body.host_config or HostConfig(), self._defaults)
+        if not host.privileged:
+            host.masked_paths = list(masked_paths()) if host.masked_paths is None else host.masked_paths
+            host.readonly_paths = list(READONLY_PATHS) if host.readonly_paths is None else host.readonly_paths
         check_policy(host.restart_policy)
         check_network_mode(config, host)
         warnings = check_host_config(config, host, self._facts)
@@ -97,8 +101,10 @@ class Creation:
                 volume_path=self._volumes.path,
                 inherited=self._inherited(host.volumes_from or []),
             )
+            for link in host.links or ():
+                self._store.find(link.partition(":")[0])
             if not host.network_mode.startswith("container:"):
-                self._networks.check(self._launcher.sandbox_request(container))
+                self._networks.check(self._launcher.sandbox_request(container, links=False))
             else:
                 self._store.find(host.network_mode.partition(":")[2])
             log_target(container, self._launcher.folder(container_id))

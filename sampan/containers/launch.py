@@ -5,7 +5,7 @@ way back first; ``tidy`` is that same way back, used after an exit, a failed sta
 """
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +19,10 @@ from sampan.containers.mounts import parse_tmpfs
 from sampan.containers.output import log_target
 from sampan.networks.service import NetworksService, SandboxRequest
 from sampan.oci.spec import OciMount
+from sampan.runtime.init import find_init
+from sampan.runtime.resources import cgroup_path
 from sampan.runtime.service import RuntimeService
+from sampan.runtime.shm import close_shm, open_shm, shared_shm
 from sampan.runtime.spec import SpecBuilder, SpecRequest
 from sampan.runtime.task import Started, TaskSpec
 from sampan.storage.service import StorageService
@@ -27,7 +30,6 @@ from sampan.volumes.service import VolumesService
 from sampan.wire.containers import NetworkSettings
 
 _FILES: Final = (("resolv.conf", "/etc/resolv.conf"), ("hostname", "/etc/hostname"), ("hosts", "/etc/hosts"))
-_CGROUP_ROOT: Final = "/docker"  # where tools that watch Docker's cgroups look
 
 
 class Launcher:
@@ -60,7 +62,7 @@ class Launcher:
 
     def cgroup_path(self, container: Container) -> str:
         """Return the container's cgroup, relative to each hierarchy's root."""
-        return f"{container.row.host.cgroup_parent or _CGROUP_ROOT}/{container.id}"
+        return cgroup_path(container.row.host.cgroup_parent, container.id)
 
     async def launch(self, container: Container) -> Started:
         """Run the container's process; its lock is held. Whatever was acquired is given back on failure."""
@@ -68,6 +70,7 @@ class Launcher:
         async with Undo() as undo:
             folder = self.folder(container.id)
             folder.mkdir(mode=0o710, parents=True, exist_ok=True)
+            undo.add(close_shm, folder)
             undo.add(self._storage.unmount, container.id)
             await self._storage.prepare(container.id, row.chain_id)
             rootfs = await self._storage.mount(container.id)
@@ -112,6 +115,8 @@ class Launcher:
                 await step(container.id)
             except Exception as error:
                 failures.append(error)
+        if container.row.host.ipc_mode == "shareable":
+            close_shm(self.folder(container.id))
         container.row.network = NetworkSettings()
         if failures:
             raise ExceptionGroup(f"container {container.id} could not be tidied up", failures)
@@ -153,8 +158,8 @@ class Launcher:
             row.network.mac_address = default.mac_address
         return sandbox.sandbox_key if mode != "host" else None
 
-    def sandbox_request(self, container: Container) -> SandboxRequest:
-        """Return what the container wants of the networks."""
+    def sandbox_request(self, container: Container, *, links: bool = True) -> SandboxRequest:
+        """Return what the container wants of the networks; ``links`` are resolved only when it starts."""
         row = container.row
         config, host = row.config, row.host
         return SandboxRequest(
@@ -172,9 +177,22 @@ class Launcher:
             dns_options=host.dns_options or (),
             extra_hosts=host.extra_hosts or (),
             mac_address=config.mac_address or "",
-            links=host.links or (),
+            links=self._links(host.links or ()) if links else (),
             files=self.folder(container.id),
         )
+
+    def _links(self, links: Sequence[str]) -> list[str]:
+        """Resolve ``NAME[:ALIAS]`` to ``name:alias:address``. Raises Conflict unless the other one runs."""
+        resolved: list[str] = []
+        for link in links:
+            name, _, alias = link.partition(":")
+            other = self._find(name)
+            if not other.row.network.ip_address:
+                raise Conflict(
+                    f"Cannot link to a non running container: /{other.name} AS /{alias or other.name}"
+                )
+            resolved.append(f"{other.name}:{alias or name}:{other.row.network.ip_address}")
+        return resolved
 
     def _joined(self, mode: str, container: Container, kind: str) -> Container:
         other = self._find(mode.partition(":")[2])
@@ -218,6 +236,13 @@ class Launcher:
             for name, destination in _FILES
             if destination not in taken and (folder / name).exists()
         ]
+        if row.host.ipc_mode == "shareable":
+            mounts.append(open_shm(folder, row.host.shm_size))
+        elif row.host.ipc_mode.startswith("container:"):
+            other = self._joined(row.host.ipc_mode, container, "IPC")
+            if other.row.host.ipc_mode != "shareable":
+                raise Conflict(f"non-shareable IPC of container {other.id}")
+            mounts.append(shared_shm(self.folder(other.id)))
         return sorted(mounts, key=lambda mount: mount.destination.count("/"))
 
     async def _resolve(self, entry: Mounted, container: Container, rootfs: Path) -> OciMount:
@@ -243,6 +268,9 @@ class Launcher:
             )
         return OciMount(destination=made.destination, type="bind", source=source, options=entry.options)
 
+    def _init(self) -> Path:
+        return Path(self._defaults.init_path) if self._defaults.init_path else find_init()
+
     def _spec_request(
         self, container: Container, rootfs: Path, netns: str | None, mounts: list[OciMount]
     ) -> SpecRequest:
@@ -262,7 +290,7 @@ class Launcher:
             pidns=self._namespace(row.host.pid_mode, container, "pid"),
             mounts=mounts,
             cgroup_path=self.cgroup_path(container),
-            init_path=Path(self._defaults.init_path) if row.host.init and self._defaults.init_path else None,
+            init_path=self._init() if row.host.init else None,
             cgroupns=row.host.cgroupns_mode,
             runtime=row.host.runtime,
         )

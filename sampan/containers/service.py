@@ -36,11 +36,13 @@ from sampan.containers.restart import check_policy
 from sampan.containers.store import ContainerStore
 from sampan.containers.top import check_ps_args, read_ps
 from sampan.images.service import ImagesService
+from sampan.kernel.cgroup import find_layout
 from sampan.kernel.host import HostFacts
 from sampan.logs.service import LogQuery
 from sampan.networks.service import NetworksService
+from sampan.runtime.resources import check_resources, update_limits
 from sampan.runtime.service import RuntimeService
-from sampan.runtime.spec import SpecBuilder, check_host_config
+from sampan.runtime.spec import SpecBuilder
 from sampan.runtime.task import Exit, Streams
 from sampan.storage.driver import Change
 from sampan.storage.service import StorageService
@@ -86,6 +88,7 @@ class ContainersService:
         self._events = events
         self._images = images
         self._storage = storage
+        self._networks = networks
         self._runtime = runtime
         self._facts = facts
         self._store = ContainerStore(state)
@@ -198,6 +201,7 @@ class ContainersService:
                 self._store.release(chosen, container.id)
                 raise
             self._store.release(old, container.id)
+            self._networks.rename(container.id, chosen)
         attributes = {**container.attributes(), "oldName": f"/{old}"}
         self._events.publish("container", "rename", container.id, attributes)
 
@@ -254,10 +258,10 @@ class ContainersService:
                 f"Cannot update container {container.id}: Container is marked for removal "
                 'and cannot be "update".'
             )
-        warnings = check_host_config(container.row.config, host, self._facts)
+        warnings = check_resources(host, self._facts, update=True)
         async with container.lock:
             if container.state.status in (Status.RUNNING, Status.PAUSED):
-                await blocking(self._runtime.update, self._launcher.cgroup_path(container), host)
+                await blocking(update_limits, find_layout(), self._launcher.cgroup_path(container), host)
             container.row.host = host
             self._store.save(container, durable=True)
         self._events.publish("container", "update", container.id, container.attributes())
