@@ -93,7 +93,10 @@ class Exchange:
     def result(self) -> "Any":
         """Wait for the whole answer and return its JSON, None if it has no body."""
         data = self.response().read()
-        return jsonlite.loads(data) if data.strip() else None
+        try:
+            return jsonlite.loads(data) if data.strip() else None
+        except ValueError as error:
+            raise ConnectionFailed(f"the daemon's answer is not JSON: {error}", "") from error
 
     def hijack(self) -> "Wire":
         """Wait until the connection is ours and return it."""

@@ -300,24 +300,27 @@ class Transport:
 
     def receive(self, connection: Connection) -> Response:
         """Wait for the head of the answer. Raises ConnectionFailed if none comes."""
-        while True:
-            end = connection.buffer.find(b"\r\n\r\n")
-            if end < 0:
-                if len(connection.buffer) > MAX_HEAD:
-                    connection.wire.close()
-                    raise ConnectionFailed("the answer's head is too long", self.endpoint.host)
-                if not connection.fill():
-                    connection.wire.close()
-                    raise ConnectionFailed(
-                        f"error during connect: the daemon at {self.endpoint.host} hung up: unexpected EOF",
-                        self.endpoint.host,
-                    )
-                continue
-            head = connection.buffer[:end].decode("latin-1")
-            connection.buffer = connection.buffer[end + 4 :]
-            status, headers = parse_head(head, self.endpoint.host)
-            if status >= 200 or status == 101:
-                return Response(self, connection, status, headers)
+        try:
+            while True:
+                status, headers = parse_head(self._head(connection), self.endpoint.host)
+                if status >= 200 or status == 101:
+                    return Response(self, connection, status, headers)
+        except BaseException:
+            connection.wire.close()
+            raise
+
+    def _head(self, connection: Connection) -> str:
+        while (end := connection.buffer.find(b"\r\n\r\n")) < 0:
+            if len(connection.buffer) > MAX_HEAD:
+                raise ConnectionFailed("the answer's head is too long", self.endpoint.host)
+            if not connection.fill():
+                raise ConnectionFailed(
+                    f"error during connect: the daemon at {self.endpoint.host} hung up: unexpected EOF",
+                    self.endpoint.host,
+                )
+        head = connection.buffer[:end].decode("latin-1")
+        connection.buffer = connection.buffer[end + 4 :]
+        return head
 
     def warm(self) -> None:
         """Connect ahead of the first request. Raises ConnectionFailed, ClientError."""
