@@ -1070,8 +1070,11 @@ static pid_t runtime_start(char **argv, const int stdio[3], int log_fd, int docu
     pid_t pid = fork();
     if (pid)
         return pid;
-    for (size_t i = 0; i < sizeof IGNORED / sizeof *IGNORED; i++)
-        signal(IGNORED[i], SIG_DFL);
+    /* Every signal back to its default by the bare call: the daemon's posix_spawn leaves the two ignored that glibc
+     * keeps for itself, and no library lets us touch those. Zeros are a struct sigaction with SIG_DFL. */
+    static const char defaults[64];
+    for (int number = 1; number <= 64; number++)
+        syscall(SYS_rt_sigaction, number, defaults, NULL, 8);
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
