@@ -8,7 +8,7 @@ import os
 import stat
 
 from sampan.kernel.fs import OPEN_DIR, copy_data, set_xattr
-from sampan.storage.tree import content_xattrs, list_directory, open_at
+from sampan.storage.tree import content_xattrs, list_directory, open_at, opened
 
 
 def copy_tree(source: int, target: int) -> None:
@@ -44,13 +44,8 @@ def copy_tree(source: int, target: int) -> None:
 
 def copy_attributes(source: str, target: str) -> None:
     """Give the directory ``target`` the owner, mode, attributes and times of the directory ``source``."""
-    old = os.open(source, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    new = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
+    with opened(source) as old, opened(target) as new:
         _copy_directory(old, new, os.fstat(old))
-    finally:
-        os.close(old)
-        os.close(new)
 
 
 def copy_entry(old: int, new: int, name: bytes, status: os.stat_result) -> None:

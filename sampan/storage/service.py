@@ -11,15 +11,20 @@ import logging
 import os
 import threading
 from collections.abc import AsyncIterator, Collection, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
+from sampan.base import faults
 from sampan.base.errors import HostFailure
 from sampan.base.threads import blocking
 from sampan.kernel.mount import is_mount_point, mount, umount
 from sampan.storage.choice import open_driver
 from sampan.storage.compare import shown_only, without
-from sampan.storage.driver import Change, SnapshotDriver, SnapshotNotFound, Usage
+from sampan.storage.driver import Change, Kind, SnapshotDriver, SnapshotExists, SnapshotNotFound, Usage
+from sampan.storage.pack import pack_delta, pack_tree
+from sampan.storage.tar_reader import Source, TarReader
+from sampan.storage.tree import opened
+from sampan.storage.unpack import Applied, unpack
 
 _log = logging.getLogger(__name__)
 _TRANSIENT = ("apply-", "view-")
@@ -105,6 +110,40 @@ class StorageService:
         async with self._locks.hold(key):
             return await blocking(self._changes, key, frozenset(map(os.fsencode, ignore)))
 
+    def apply(self, chain_id: str, parent: str | None, tar: Source) -> Applied:
+        """Unpack the layer ``tar`` (uncompressed) over ``parent`` into the committed snapshot ``chain_id``.
+
+        Blocking: to be called in a worker thread. The snapshot is whole or absent; the stream is read to its
+        end in any case. If the snapshot exists, or another thread is quicker, that one is kept. Raises
+        InvalidParameter, naming the entry, if the archive is broken; HostFailure if the disk fails.
+        """
+        if self.exists(chain_id):
+            TarReader(tar).drain()
+            return Applied(self._usage(chain_id).size, 0)
+        key = f"apply-{os.urandom(8).hex()}"
+        try:
+            with _translated(f"unpack layer {chain_id}"):
+                applied = unpack(self.driver.prepare(key, parent), tar)
+                faults.point("storage.apply")
+                with suppress(SnapshotExists):
+                    self.driver.commit(chain_id, key)
+        finally:
+            self._remove(key)
+        return applied
+
+    def diff(self, key: str, parent: str | None, *, ignore: Collection[str] = ()) -> Iterator[bytes]:
+        """Yield the layer tar of what ``key`` has changed since its ancestor ``parent``, piece by piece.
+
+        Blocking. The same differences give the same bytes, on every driver. ``ignore`` as for ``changes``.
+        """
+        with _translated(f"read snapshot {key}"), self.driver.diff(key, parent) as delta:
+            yield from pack_delta(delta, ignore=frozenset(map(os.fsencode, ignore)))
+
+    def export(self, key: str) -> Iterator[bytes]:
+        """Yield the tar of the whole tree of ``key``, active or committed, piece by piece. Blocking."""
+        with _translated(f"read snapshot {key}"), self._shown(key) as target, opened(target) as root:
+            yield from pack_tree(root)
+
     def graph_data(self, key: str) -> dict[str, str]:
         """Return what ``inspect`` shows as ``GraphDriver.Data``; {} if there is no such snapshot."""
         try:
@@ -185,6 +224,21 @@ class StorageService:
         with _translated(f"unmount snapshot {key}"):
             for step in reversed(steps):
                 _take_off(step.target)
+
+    @contextmanager
+    def _shown(self, key: str) -> Iterator[str]:
+        """Yield a directory that shows all of ``key``, active or committed, while the block runs."""
+        if self.driver.find(key).kind is not Kind.COMMITTED:
+            with self._borrowed(key) as target:
+                yield target
+            return
+        view = f"view-{os.urandom(8).hex()}"
+        self.driver.view(view, key)
+        try:
+            with self._borrowed(view) as target:
+                yield target
+        finally:
+            self._remove(view)
 
     @contextmanager
     def _borrowed(self, key: str) -> Iterator[str]:

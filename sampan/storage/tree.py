@@ -9,7 +9,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from sampan.kernel.fs import (
@@ -25,6 +25,16 @@ from sampan.storage.overlay import PRIVATE_XATTRS
 _CONFINED: Final = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS
 # Labels and measurements belong to a host, not to a file: a copy gets its own.
 _HOST_XATTRS: Final = ("security.selinux", "security.ima", "security.evm", "security.SMACK64")
+
+
+@contextmanager
+def opened(path: str) -> Iterator[int]:
+    """Yield a descriptor of the directory ``path``, whose own name is trusted."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
 
 
 def open_at(root: int, path: bytes, flags: int) -> int:
@@ -87,25 +97,20 @@ def walk(root: int) -> Iterator[tuple[bytes, os.stat_result]]:
             stack.pop()
 
 
-def measure(tree: str) -> Usage:
-    """Add up what lies in the directory ``tree``; see ``Usage`` for what is counted."""
-    root = os.open(tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        own = os.fstat(root)
-        size, disk, inodes = 0, own.st_blocks * 512, 1
-        linked: set[int] = set()
-        for _, status in walk(root):
-            if not stat.S_ISDIR(status.st_mode):
-                if status.st_nlink > 1:
-                    if status.st_ino in linked:
-                        continue
-                    linked.add(status.st_ino)
-                size += status.st_size
-            disk += status.st_blocks * 512
-            inodes += 1
-        return Usage(size, inodes, disk)
-    finally:
-        os.close(root)
+def measure(root: int) -> Usage:
+    """Add up what lies in the tree ``root``; see ``Usage`` for what is counted."""
+    size, disk, inodes = 0, os.fstat(root).st_blocks * 512, 1
+    linked: set[int] = set()
+    for _, status in walk(root):
+        if not stat.S_ISDIR(status.st_mode):
+            if status.st_nlink > 1:
+                if status.st_ino in linked:
+                    continue
+                linked.add(status.st_ino)
+            size += status.st_size
+        disk += status.st_blocks * 512
+        inodes += 1
+    return Usage(size, inodes, disk)
 
 
 def content_xattrs(fd: int, name: bytes = b"") -> dict[str, bytes]:

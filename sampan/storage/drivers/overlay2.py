@@ -31,7 +31,7 @@ from sampan.storage.compare import compare_trees, compare_upper, roots_differ
 from sampan.storage.copy import copy_attributes
 from sampan.storage.driver import Delta, Kind, Snapshot, Usage
 from sampan.storage.overlay import open_stack, readonly_mount, writable_mount
-from sampan.storage.tree import measure
+from sampan.storage.tree import measure, opened
 
 MAX_LAYERS: Final = 500
 """The kernel's own limit of lower directories (fs/overlayfs/params.h, OVL_MAX_STACK)."""
@@ -110,7 +110,8 @@ class Overlay2:
 
     def usage(self, key: str) -> Usage:
         self._catalogue.find(key)
-        return measure(self._catalogue.path(key, "diff"))
+        with opened(self._catalogue.path(key, "diff")) as tree:
+            return measure(tree)
 
     def diff(self, key: str, parent: str | None) -> AbstractContextManager[Delta]:
         record = self._catalogue.find(key)
@@ -180,13 +181,9 @@ class Overlay2:
 
     @contextmanager
     def _own_diff(self, record: Record) -> Iterator[Delta]:
-        upper_path = self._catalogue.path(record.key, "diff")
-        upper = os.open(upper_path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            with self._opened(self._lowers(record.parent)) as lower:
-                yield Delta(upper, roots_differ(upper, lower), list(compare_upper(upper, lower)))
-        finally:
-            os.close(upper)
+        lowers = self._lowers(record.parent)
+        with opened(self._catalogue.path(record.key, "diff")) as upper, self._opened(lowers) as lower:
+            yield Delta(upper, roots_differ(upper, lower), list(compare_upper(upper, lower)))
 
     @contextmanager
     def _full_diff(self, record: Record, parent: str | None) -> Iterator[Delta]:

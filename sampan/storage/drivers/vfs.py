@@ -22,7 +22,7 @@ from sampan.storage.catalogue import Catalogue, Record
 from sampan.storage.compare import compare_trees, roots_differ
 from sampan.storage.copy import copy_tree
 from sampan.storage.driver import Delta, Kind, Snapshot, Usage
-from sampan.storage.tree import measure
+from sampan.storage.tree import measure, opened
 
 
 class Vfs:
@@ -43,7 +43,7 @@ class Vfs:
             tree, merged = os.path.join(new, "tree"), os.path.join(new, "merged")
             os.mkdir(tree, 0o755)
             if parent is not None:
-                with _opened(self._catalogue.path(parent, "tree")) as old, _opened(tree) as copy:
+                with opened(self._catalogue.path(parent, "tree")) as old, opened(tree) as copy:
                     copy_tree(old, copy)
             os.mkdir(merged, 0o700)
             return Record(key, Kind.ACTIVE, parent, ready_ns=os.stat(merged).st_ctime_ns)
@@ -80,7 +80,8 @@ class Vfs:
         record = self._catalogue.find(key)
         if record.kind is Kind.VIEW:
             return Usage(0, 0, 0)
-        return measure(self._tree(record))
+        with opened(self._tree(record)) as tree:
+            return measure(tree)
 
     def diff(self, key: str, parent: str | None) -> AbstractContextManager[Delta]:
         return self._diff(self._catalogue.find(key), parent)
@@ -110,19 +111,10 @@ class Vfs:
     @contextmanager
     def _diff(self, record: Record, parent: str | None) -> Iterator[Delta]:
         ready_ns = record.ready_ns if record.parent == parent else 0
-        with _opened(self._tree(record)) as new:
+        with opened(self._tree(record)) as new:
             if parent is None:
                 yield Delta(new, roots_differ(new, None), list(compare_trees(new, None)))
                 return
-            with _opened(self._tree(self._catalogue.find(parent))) as old:
+            with opened(self._tree(self._catalogue.find(parent))) as old:
                 found = list(compare_trees(new, old, ready_ns=ready_ns))
                 yield Delta(new, roots_differ(new, old), found)
-
-
-@contextmanager
-def _opened(path: str) -> Iterator[int]:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield fd
-    finally:
-        os.close(fd)

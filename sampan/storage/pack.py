@@ -1,0 +1,157 @@
+"""Writes trees, and the differences between them, as tar archives.
+
+Equal trees give equal archives: entries are in order of path, nothing is written that a tree does not say
+(no names of owners, no times but mtime), and the form of each header follows from its content alone.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Collection, Iterator
+from typing import Final
+
+from sampan.base.errors import InvalidParameter
+from sampan.kernel.fs import data_segments
+from sampan.storage.compare import held_only, without
+from sampan.storage.driver import ChangeKind, Delta
+from sampan.storage.tar_header import (
+    BLOCK,
+    BLOCK_DEVICE,
+    CHARACTER_DEVICE,
+    DIRECTORY,
+    FIFO,
+    FILE,
+    HARD_LINK,
+    SYMBOLIC_LINK,
+    Entry,
+    encode,
+    padding,
+    shown,
+)
+from sampan.storage.tree import content_xattrs, open_at, walk
+from sampan.storage.unpack import WHITEOUT
+
+_CHUNK: Final = 1 << 18
+_ZEROS: Final = bytes(_CHUNK)
+_TYPES: Final = {
+    stat.S_IFREG: FILE,
+    stat.S_IFDIR: DIRECTORY,
+    stat.S_IFLNK: SYMBOLIC_LINK,
+    stat.S_IFCHR: CHARACTER_DEVICE,
+    stat.S_IFBLK: BLOCK_DEVICE,
+    stat.S_IFIFO: FIFO,
+}
+
+
+def pack_delta(delta: Delta, *, ignore: Collection[bytes] = ()) -> Iterator[bytes]:
+    """Yield the layer tar of ``delta``, piece by piece; additions at the paths ``ignore`` are left out.
+
+    Raises InvalidParameter if a name cannot be in a layer because it would mean a deletion there.
+    """
+    differences = held_only(without(delta.differences, ignore))
+    for difference in differences:
+        if difference.path.rpartition(b"/")[2].startswith(WHITEOUT):
+            raise InvalidParameter(
+                f"{shown(difference.path)} cannot be in a layer: its name means a deletion"
+            )
+    packer = _Packer(delta.tree)
+    if delta.root:
+        yield from packer.entry(b"")
+    for difference in differences:
+        if difference.kind is ChangeKind.DELETED:
+            above, _, name = difference.path.rpartition(b"/")
+            gone = above[1:] + b"/" + WHITEOUT + name if above else WHITEOUT + name
+            yield encode(Entry(gone, FILE, 0o600, 0, 0, 0, 0))
+        else:
+            yield from packer.entry(difference.path)
+    yield bytes(2 * BLOCK)
+
+
+def pack_tree(root: int) -> Iterator[bytes]:
+    """Yield the tar of all that is below the root of the tree ``root`` (which is not an entry itself)."""
+    packer = _Packer(root)
+    for path, _ in walk(root):
+        yield from packer.entry(path)
+    yield bytes(2 * BLOCK)
+
+
+class _Packer:
+    """The entries of one archive; remembers hard links."""
+
+    def __init__(self, root: int) -> None:
+        self._root = root
+        self._links: dict[tuple[int, int], bytes] = {}
+
+    def entry(self, path: bytes) -> Iterator[bytes]:
+        """Yield header and data of the entry at ``path``; nothing if it has gone, or is a socket."""
+        try:
+            fd = open_at(self._root, path, os.O_PATH | os.O_NOFOLLOW)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                return  # a container that runs goes on while it is read
+            raise
+        try:
+            status = os.fstat(fd)
+            kind = _TYPES.get(stat.S_IFMT(status.st_mode))
+            if kind is None:
+                return
+            entry = Entry(
+                path[1:],
+                kind,
+                stat.S_IMODE(status.st_mode),
+                status.st_uid,
+                status.st_gid,
+                0,
+                status.st_mtime_ns,
+                xattrs=content_xattrs(fd),
+            )
+            if kind == DIRECTORY:
+                entry.name = entry.name + b"/" if path else b"./"
+            elif status.st_nlink > 1:
+                first = self._links.setdefault((status.st_dev, status.st_ino), entry.name)
+                if first is not entry.name:
+                    entry.type, entry.link = HARD_LINK, first
+                    yield encode(entry)
+                    return
+            if kind == FILE:
+                yield from _file(fd, entry)
+                return
+            if kind == SYMBOLIC_LINK:
+                entry.link = os.readlink(b"", dir_fd=fd)
+                entry.mode = 0o777
+            elif kind in (CHARACTER_DEVICE, BLOCK_DEVICE):
+                entry.device = (os.major(status.st_rdev), os.minor(status.st_rdev))
+            yield encode(entry)
+        finally:
+            os.close(fd)
+
+
+def _file(path_fd: int, entry: Entry) -> Iterator[bytes]:
+    """Yield header and data of the regular file behind the ``O_PATH`` descriptor ``path_fd``."""
+    fd = os.open(f"/proc/self/fd/{path_fd}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        entry.size = size = os.fstat(fd).st_size
+        header = encode(entry)
+        if size <= _CHUNK:
+            data = os.pread(fd, size, 0)
+            # a file that shrinks under our hands is filled up: the header has promised its length
+            yield header + data.ljust(size, b"\0") + padding(size)
+            return
+        yield header
+        at = 0
+        for start, length in data_segments(fd, size):
+            yield from _zeros(start - at)
+            at, end = start, start + length
+            while at < end and (piece := os.pread(fd, min(end - at, _CHUNK), at)):
+                yield piece
+                at += len(piece)
+        yield from _zeros(size - at)
+        yield padding(size)
+    finally:
+        os.close(fd)
+
+
+def _zeros(count: int) -> Iterator[bytes]:
+    while count > 0:
+        yield _ZEROS[:count]
+        count -= _CHUNK
