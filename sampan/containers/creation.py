@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 
-from sampan.base.errors import InvalidParameter, NotFound
+from sampan.base.errors import InvalidParameter
 from sampan.base.events import EventBus
 from sampan.base.faults import point
 from sampan.base.ids import new_id
@@ -68,13 +68,7 @@ class Creation:
     async def create(self, body: CreateContainer, name: str | None, platform: str | None) -> CreatedContainer:
         if not body.image:
             raise InvalidParameter("invalid reference format")
-        image = self._images.find(body.image)
-        if platform and platform.partition("/")[2].split("/")[0] not in ("", image.architecture):
-            raise NotFound(
-                f"image with reference {body.image} was found but its platform "
-                f"({image.os}/{image.architecture}) "
-                f"does not match the specified platform ({platform})"
-            )
+        image = self._images.find(body.image, platform=platform)
         config = merge_config(split_body(body), image.config)
         host = fill_host_config(body.host_config or HostConfig(), self._defaults)
         if not host.privileged:

@@ -4,60 +4,45 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Final
 
 from sampan.base.errors import EngineError, NotImplementedHere
 from sampan.base.events import EventBus
-from sampan.base.times import format_ns
 from sampan.containers.attach import Attachment, parse_detach_keys
 from sampan.containers.container import Container, Status
 from sampan.containers.errors import IsPaused, IsRestarting
-from sampan.logs.service import LogQuery, LogRecord, log_file, plan_log, read
+from sampan.logs.service import LogQuery, log_file, plan_log
+from sampan.logs.service import stream as read_log
 from sampan.runtime.service import RuntimeService
 from sampan.runtime.task import LogTarget, Streams
-
-_BATCH: Final = 64 << 10
-_STREAM_NUMBER: Final = {"stdin": b"\0", "stdout": b"\1", "stderr": b"\2"}
-
-
-def frame(stream: str, data: bytes) -> bytes:
-    """Wrap ``data`` in Docker's multiplexing header: stream number, three zeros, length (big-endian)."""
-    return _STREAM_NUMBER[stream] + b"\0\0\0" + len(data).to_bytes(4, "big") + data
 
 
 def log_target(container: Container, folder: Path) -> LogTarget | None:
     """Return where the container's output is written; None for the driver ``none``."""
-    log = container.row.host.log_config
-    return plan_log(log.type, log.config or {}, folder, container.row.config, container.id, container.name)
+    row = container.row
+    plan = plan_log(
+        row.host.log_config.type,
+        row.host.log_config.config or {},
+        folder,
+        row.config,
+        container.id,
+        container.name,
+        image_id=row.image_id,
+        command=[row.path, *row.args],
+    )
+    if plan is None:
+        return None
+    return LogTarget(plan.driver, plan.path, plan.max_size, plan.max_file, plan.compress, plan.attrs)
 
 
 class LogStream:
     """A container's log as bytes for a client: multiplexed frames, or plain when it has a terminal."""
 
-    def __init__(self, records: AsyncIterator[LogRecord], query: LogQuery, *, tty: bool) -> None:
+    def __init__(self, chunks: AsyncIterator[bytes], *, tty: bool) -> None:
         self.tty = tty
-        self._records = records
-        self._query = query
+        self._chunks = chunks
 
-    def _render(self, record: LogRecord) -> bytes:
-        line = record.line
-        if self._query.details:
-            line = ",".join(f"{k}={v}" for k, v in sorted(record.attrs.items())).encode() + b" " + line
-        if self._query.timestamps:
-            stamp = format_ns(record.time_ns)
-            whole, dot, fraction = stamp[:-1].partition(".")
-            line = f"{whole}{dot or '.'}{fraction:0<9}Z ".encode() + line
-        return line if self.tty else frame(record.stream, line)
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        batch = bytearray()
-        async for record in self._records:
-            batch += self._render(record)
-            if len(batch) >= _BATCH or record.last:
-                yield bytes(batch)
-                batch.clear()
-        if batch:
-            yield bytes(batch)
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._chunks
 
 
 class Output:
@@ -81,7 +66,8 @@ class Output:
             else:
                 ended.set()
         path = log_file(driver, self._root / container.id, container.id)
-        return LogStream(read(driver, path, query, ended=ended), query, tty=container.row.config.tty)
+        tty = container.row.config.tty
+        return LogStream(read_log(driver, path, query, ended=ended, multiplexed=not tty), tty=tty)
 
     async def attach(
         self, container: Container, *, logs: bool, stream: bool, streams: Streams, detach_keys: str
@@ -97,16 +83,7 @@ class Output:
         wanted = Streams(streams.stdin and config.open_stdin, streams.stdout, streams.stderr)
         history = None
         if logs:
-            query = LogQuery(
-                stdout=streams.stdout,
-                stderr=streams.stderr,
-                since_ns=None,
-                until_ns=None,
-                tail=-1,
-                follow=False,
-                timestamps=False,
-                details=False,
-            )
+            query = LogQuery(stdout=streams.stdout, stderr=streams.stderr)
             history = aiter(self.logs(container, query))
         live = await self._connect(container, wanted) if stream else None
         self._events.publish("container", "attach", container.id, container.attributes())
