@@ -17,8 +17,6 @@ from sampan.kernel.libc import check, libc, syscall
 
 CLONE_NEWNET: Final = 0x40000000  # linux/sched.h
 _MS_BIND: Final = 0x1000  # linux/mount.h
-_MS_REC: Final = 0x4000
-_MS_SHARED: Final = 1 << 20
 _MNT_DETACH: Final = 2
 _NSFS_MAGIC: Final = 0x6E736673  # linux/magic.h
 # /proc/self is the main thread's: only thread-self follows the thread that reads it.
@@ -54,27 +52,38 @@ def entered_network(descriptor: int, home: int) -> Iterator[None]:
         set_network(home)
 
 
-def create_network(path: Path, home: int) -> int:
-    """Make a network namespace, bind it to ``path`` (created) and return a descriptor of it.
+def create_network(home: int) -> int:
+    """Make a network namespace and return a descriptor, which is all that holds it. Raises OSError.
 
-    The calling thread is in the new namespace for a moment and in ``home`` afterwards, also on failure; then
-    nothing is left at ``path``. Raises OSError.
+    The calling thread is in the new namespace for a moment and in ``home`` afterwards, also on failure.
+    """
+    check(syscall("unshare", CLONE_NEWNET), "unshare the network namespace")
+    try:
+        return open_own_network()
+    finally:
+        set_network(home)
+
+
+def bind_network(descriptor: int, path: Path) -> None:
+    """Bind the network namespace ``descriptor`` to ``path`` (created), so that it outlives the descriptor.
+
+    Raises OSError; then nothing is left at ``path``.
     """
     os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444))
     try:
-        check(syscall("unshare", CLONE_NEWNET), "unshare the network namespace")
-        try:
-            check(_mount(_OWN.encode(), os.fsencode(path), None, _MS_BIND, None), str(path))
-            return open_own_network()
-        finally:
-            set_network(home)
+        source = f"/proc/self/fd/{descriptor}".encode()
+        check(_mount(source, os.fsencode(path), None, _MS_BIND, None), str(path))
     except BaseException:
-        drop_network(path)
+        path.unlink()
         raise
 
 
 def drop_network(path: Path) -> None:
-    """Take the bind at ``path`` away, and the file with it; a path that is not there is no error."""
+    """Take the bind at ``path`` away, and the file with it; a path that is not there is no error.
+
+    To remove the file also detaches the copies of the bind in other mount namespaces, which would keep the
+    namespace alive (namei.c, vfs_unlink: detach_mounts).
+    """
     while is_bound(path):
         check(libc.umount2(os.fsencode(path), _MNT_DETACH), str(path))
     path.unlink(missing_ok=True)
@@ -90,34 +99,5 @@ def is_bound(path: Path) -> bool:
     return int.from_bytes(buffer.raw[: ctypes.sizeof(ctypes.c_long)], sys.byteorder) == _NSFS_MAGIC
 
 
-def share_directory(path: Path) -> None:
-    """Make ``path`` (created) a mount whose binds come and go in every copy of the mount table.
-
-    A process in a mount namespace of its own holds a copy of each bind; in a private mount, that copy would
-    keep a namespace alive after we let go of it.
-    """
-    path.mkdir(mode=0o755, parents=True, exist_ok=True)
-    raw = os.fsencode(path)
-    if not _is_mount(path):
-        check(_mount(raw, raw, None, _MS_BIND | _MS_REC, None), str(path))
-    check(_mount(None, raw, None, _MS_SHARED, None), str(path))
-
-
-def unshare_directory(path: Path) -> None:
-    """Take back ``share_directory``; a directory that is not there or not a mount is no error."""
-    if _is_mount(path):
-        check(libc.umount2(os.fsencode(path), _MNT_DETACH), str(path))
-
-
 def _mount(source: bytes | None, target: bytes, kind: bytes | None, flags: int, data: bytes | None) -> int:
     return int(libc.mount(source, target, kind, ctypes.c_ulong(flags), data))
-
-
-def _is_mount(path: Path) -> bool:
-    """Tell whether something is mounted exactly at ``path``; a bind on itself has the same device number."""
-    wanted = os.path.realpath(path).translate(_ESCAPES).encode()
-    with open("/proc/thread-self/mountinfo", "rb") as table:
-        return any(line.split(b" ", 5)[4] == wanted for line in table)
-
-
-_ESCAPES: Final = {ord(c): f"\\{ord(c):03o}" for c in " \t\n\\"}

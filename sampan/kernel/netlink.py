@@ -107,9 +107,12 @@ class Request:
 
 
 class Netlink:
-    """A netlink socket in the network namespace of the thread that opens it."""
+    """A netlink socket in the network namespace of the thread that opens it.
 
-    def __init__(self, protocol: int = NETLINK_ROUTE) -> None:
+    ``groups`` is the mask of multicast groups that it listens to: ``events`` returns what they say.
+    """
+
+    def __init__(self, protocol: int = NETLINK_ROUTE, groups: int = 0) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
         self._sequence = 0
         try:
@@ -117,7 +120,7 @@ class Netlink:
             self._socket.setsockopt(_SOL_NETLINK, _NETLINK_EXT_ACK, 1)
             if protocol == NETLINK_ROUTE:
                 self._socket.setsockopt(_SOL_NETLINK, _NETLINK_GET_STRICT_CHK, 1)
-            self._socket.bind((0, 0))
+            self._socket.bind((0, groups))
         except OSError:
             self._socket.close()
             raise
@@ -131,6 +134,25 @@ class Netlink:
     def close(self) -> None:
         """Close the socket (an open one keeps its namespace alive)."""
         self._socket.close()
+
+    def fileno(self) -> int:
+        """Return the descriptor, for an event loop."""
+        return self._socket.fileno()
+
+    def events(self) -> list[tuple[int, bytes]]:
+        """Return (kind, body) of the messages that have arrived unasked, without waiting.
+
+        Raises OSError ENOBUFS if the kernel had to drop some.
+        """
+        found: list[tuple[int, bytes]] = []
+        self._socket.settimeout(0)
+        try:
+            while True:
+                found += [(kind, body) for kind, _, _, body in self._read()]
+        except BlockingIOError:
+            return found
+        finally:
+            self._socket.settimeout(None)
 
     def set_option(self, level: int, option: int, value: int) -> None:
         """Set a socket option."""

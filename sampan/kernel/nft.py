@@ -125,6 +125,33 @@ def open_netfilter() -> Netlink:
     return netlink
 
 
+NEWTABLE: Final = _SUBSYSTEM | 0
+DELTABLE: Final = _SUBSYSTEM | 2
+STRUCTURE: Final = frozenset(_SUBSYSTEM | kind for kind in (0, 2, 3, 5, 6, 8))  # tables, chains, rules
+_GROUP: Final = 1 << 6  # NFNLGRP_NFTABLES
+_TABLE_ATTRIBUTE: Final = 1  # of every object: the table that it is in, or its own name
+
+
+class RulesetEvents:
+    """What changes in nftables, whoever changes it."""
+
+    def __init__(self) -> None:
+        self._netlink = Netlink(NETLINK_NETFILTER, _GROUP)
+
+    def fileno(self) -> int:
+        """Return the descriptor, for an event loop."""
+        return self._netlink.fileno()
+
+    def read(self) -> list[tuple[int, str]]:
+        """Return (kind of message, table) of each change so far. Raises OSError ENOBUFS if some were lost."""
+        events = [(kind, body) for kind, body in self._netlink.events() if kind in STRUCTURE]
+        return [(kind, _text(parse_attributes(body[4:]).get(_TABLE_ATTRIBUTE))) for kind, body in events]
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._netlink.close()
+
+
 @dataclass(frozen=True, slots=True)
 class Element:
     """One element of a map in the kernel's encoding: parts of a concatenation are padded to four bytes."""

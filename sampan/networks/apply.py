@@ -62,14 +62,17 @@ def remove_bridge(netlink: Netlink, bridge: Bridge) -> None:
             links.remove_link(netlink, link.index)
 
 
-def apply_sysctl(sysctl: Sysctl) -> str:
-    """Set ``sysctl`` if it has another value; return the value that it had. Raises OSError."""
-    path = sysctl_path(sysctl.key)
-    before = path.read_text().strip()
+def read_sysctl(key: str) -> str:
+    """Return the value of the kernel setting ``key``. Raises OSError."""
+    return sysctl_path(key).read_text().strip()
+
+
+def apply_sysctl(sysctl: Sysctl) -> None:
+    """Set ``sysctl`` if it has another value. Raises OSError."""
+    before = read_sysctl(sysctl.key)
     if before != sysctl.value:
         _log.info("sysctl -w", extra={"key": sysctl.key, "value": sysctl.value, "before": before})
-        path.write_text(sysctl.value)
-    return before
+        sysctl_path(sysctl.key).write_text(sysctl.value)
 
 
 def sysctl_path(key: str) -> Path:

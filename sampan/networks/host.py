@@ -18,7 +18,7 @@ from sampan.networks.defaults import HostView
 from sampan.networks.drivers.bridge import is_ours
 from sampan.networks.firewall import rules
 from sampan.networks.firewall.apply import Firewall
-from sampan.networks.model import Bridge, EndpointPlan, Forward, Network, NetworkPlan, Sysctl
+from sampan.networks.model import Bridge, EndpointPlan, Forward, Network, NetworkPlan, Rule, Sysctl
 from sampan.networks.sandbox import Namespaces
 
 _log = logging.getLogger(__name__)
@@ -31,8 +31,8 @@ FORWARDING: Final = Sysctl(
 class Wiring:
     """What a sandbox holds of the host; filled while it is being opened, so that half of it can be undone."""
 
+    sandbox_id: str
     path: Path | None = None
-    sandbox_id: str = ""
     links: list[str] = field(default_factory=list)
     forwards: list[Forward] = field(default_factory=list)
 
@@ -53,22 +53,18 @@ class HostNetworks:
     def open(
         self,
         plans: Sequence[tuple[Network, NetworkPlan]],
-        forwards: Sequence[tuple[Forward, str]],
         *,
         keep: Collection[str],
         keep_links: Collection[str],
-        router: bool,
     ) -> dict[str, str]:
-        """Make the host be as ``plans`` say, with ``forwards`` (and owners) published, and no more of ours.
+        """Make bridges and settings be as ``plans`` say, and take back what is left of other sandboxes.
 
-        ``keep`` are the namespace paths and ``keep_links`` the veths of sandboxes that live on. ``router``:
-        the host forwarded packets of others before. Returns why a network (by id) cannot be used.
+        ``keep`` are the namespace paths and ``keep_links`` the veths of sandboxes that live on. Returns why a
+        network (by id) cannot be used.
         """
         self._netlink = Netlink()
         self._namespaces.open(keep)
         broken: dict[str, str] = {}
-        wanted = rules.plan_base()
-        bridges: list[str] = []
         for network, plan in plans:
             try:
                 for bridge in plan.bridges:
@@ -78,22 +74,22 @@ class HostNetworks:
                     apply.apply_sysctl(sysctl)
             except (EngineError, OSError) as error:
                 broken[network.id] = str(error)
-                _log.error("network cannot be used", extra={"network": network.name, "error": str(error)})
-                continue
-            wanted += plan.rules
-            bridges += [bridge.name for bridge in plan.bridges]
-        if not router:
-            wanted += rules.plan_no_routing()
-        wanted += [
-            rules.plan_forward(forward, owner) for forward, owner in forwards if forward.host.version == 4
-        ]
-        if self._firewall is not None:
-            try:
-                self._firewall.open(wanted, bridges)
-            except HostFailure as error:
-                broken.update((network.id, str(error)) for network, plan in plans if plan.rules)
-                _log.error("no firewall", extra={"error": str(error)})
+                extra = {"network": network.name, "error": str(error)}
+                _log.error("network cannot be used", extra=extra)
         return broken
+
+    def apply_firewall(self, wanted: Sequence[Rule], bridges: Sequence[str]) -> None:
+        """Put the engine's rules in place, all at once, and accepts for ``bridges`` into others' tables.
+
+        Raises HostFailure if nftables is missing or refuses.
+        """
+        if self._firewall is not None:
+            self._firewall.apply(wanted, bridges)
+
+    def pass_foreign(self, bridges: Sequence[str]) -> None:
+        """Look at the firewalls of others again."""
+        if self._firewall is not None:
+            self._firewall.pass_foreign(bridges)
 
     def close(self, plans: Sequence[NetworkPlan], *, remove: bool) -> None:
         """Let go of the kernel; with ``remove`` take everything away that ``plans`` and ``open`` made."""
@@ -122,15 +118,10 @@ class HostNetworks:
 
         Raises HostFailure; ``close_sandbox`` then undoes what was done.
         """
+        wiring.path = self._namespaces.path_of(wiring.sandbox_id)
+        wiring.links = [link.host for plan in plans for link in plan.links]
         try:
-            namespace = self._namespaces.take()
-            wiring.path, wiring.sandbox_id = namespace.path, namespace.id
-            try:
-                for plan in plans:
-                    wiring.links += [link.host for link in plan.links]
-                    self._namespaces.wire(namespace, plan.links)
-            finally:
-                self._namespaces.release(namespace)
+            self._namespaces.open_at(wiring.path, [link for plan in plans for link in plan.links])
             self.publish(wiring.forwards)
         except OSError as error:
             raise HostFailure(_explain(error)) from error

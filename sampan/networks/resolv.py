@@ -170,12 +170,21 @@ def read_host(*, follow_systemd: bool) -> Resolv:
     return host
 
 
+_parsed: dict[Path, tuple[tuple[int, ...], Resolv]] = {}
+
+
 def _read(path: Path) -> Resolv:
+    """Return the parsed file; it is read again when it has changed."""
     try:
-        content = path.read_text(encoding="utf-8", errors="replace")
+        status = path.stat()
+        stamp = (status.st_ino, status.st_size, status.st_mtime_ns)
+        before, parsed = _parsed.get(path, ((), Resolv()))
+        if before != stamp:
+            parsed = parse_resolv(path.read_text(encoding="utf-8", errors="replace"), str(path))
+            _parsed[path] = (stamp, parsed)
     except OSError:
-        content = ""
-    return parse_resolv(content, str(path))
+        return Resolv(source=str(path))
+    return parsed
 
 
 def _is_server(text: str) -> bool:

@@ -1,7 +1,8 @@
 """The namespaces of sandboxes: made in advance, wired, dropped.
 
 Everything here blocks and runs in one thread of its own (the *wiring thread*), which keeps the sockets to the
-kernel. To make a namespace and bring its loopback up takes longer than to wire it, so a few are kept ready.
+kernel. To make a namespace and bring its loopback up takes longer than to wire it, so a few are kept ready:
+as open descriptors only, which leave no trace however the daemon ends.
 """
 
 import logging
@@ -9,12 +10,11 @@ import os
 import socket
 from collections.abc import Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from sampan.base import faults
-from sampan.base.ids import new_id, short_id
+from sampan.base.ids import short_id
 from sampan.kernel import links, namespaces
 from sampan.kernel.netlink import Netlink
 from sampan.networks.model import VethLink
@@ -25,27 +25,18 @@ SPARE: Final = 2
 """How many namespaces are kept ready."""
 
 
-@dataclass(frozen=True, slots=True)
-class Namespace:
-    """A network namespace bound at ``path``; ``id`` is the sandbox's, ``descriptor`` is open."""
-
-    id: str
-    path: Path
-    descriptor: int
-
-
 class Namespaces:
     """The namespaces bound in ``directory``. Every method runs in the wiring thread."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._spare: list[Namespace] = []
+        self._spare: list[int] = []
         self._home = -1
         self._netlink: Netlink | None = None
 
     def open(self, keep: Collection[str]) -> None:
         """Take the directory over; drop every namespace in it whose path is not in ``keep``."""
-        namespaces.share_directory(self._directory)
+        self._directory.mkdir(mode=0o755, parents=True, exist_ok=True)
         self._home = namespaces.open_own_network()
         self._netlink = Netlink()
         for path in self._directory.iterdir():
@@ -55,20 +46,32 @@ class Namespaces:
     def close(self, *, remove: bool) -> None:
         """Drop the spare namespaces; with ``remove`` the directory, too, which must be empty by then."""
         while self._spare:
-            self._drop(self._spare.pop())
+            os.close(self._spare.pop())
         if self._netlink is not None:
             self._netlink.close()
             self._netlink = None
             os.close(self._home)
         if remove:
             with suppress(FileNotFoundError):
-                namespaces.unshare_directory(self._directory)
                 self._directory.rmdir()
 
-    def take(self) -> Namespace:
-        """Return a namespace with its loopback up and nothing else. Raises OSError."""
+    def path_of(self, sandbox_id: str) -> Path:
+        """Return where the namespace of a sandbox is bound."""
+        return self._directory / short_id(sandbox_id)
+
+    def open_at(self, path: Path, wanted: Sequence[VethLink]) -> None:
+        """Bind a namespace to ``path``, its loopback up, with the links ``wanted``.
+
+        Raises OSError; ``drop`` undoes all of it, or the part that was done.
+        """
         faults.point("networks.sandbox.netns")
-        return self._spare.pop() if self._spare else self._make()
+        descriptor = self._spare.pop() if self._spare else self._make()
+        try:
+            namespaces.bind_network(descriptor, path)
+            for link in wanted:
+                self._link(descriptor, link)
+        finally:
+            os.close(descriptor)
 
     def refill(self) -> None:
         """Make up for the spare namespaces that were taken."""
@@ -77,15 +80,6 @@ class Namespaces:
                 self._spare.append(self._make())
         except OSError as error:
             _log.warning("cannot prepare a network namespace", extra={"error": str(error)})
-
-    def wire(self, namespace: Namespace, wanted: Sequence[VethLink]) -> None:
-        """Give ``namespace`` the links ``wanted``. Raises OSError; dropping the namespace undoes it all."""
-        for link in wanted:
-            self._link(namespace, link)
-
-    def release(self, namespace: Namespace) -> None:
-        """Let go of the descriptor; the bind keeps the namespace."""
-        os.close(namespace.descriptor)
 
     def drop(self, path: Path) -> None:
         """Let go of the namespace bound at ``path``; its links go with it, a moment later."""
@@ -99,26 +93,24 @@ class Namespaces:
                 with suppress(OSError):  # it went by itself in this moment
                     links.remove_link(netlink, link.index)
 
-    def _link(self, namespace: Namespace, link: VethLink) -> None:
+    def _link(self, descriptor: int, link: VethLink) -> None:
         netlink = self._socket()
         faults.point("networks.sandbox.link")
         bridge = socket.if_nametoindex(link.bridge)
-        pair = links.Veth(link.host, bridge, link.ifname, link.mac, link.mtu, namespace.descriptor)
+        pair = links.Veth(link.host, bridge, link.ifname, link.mac, link.mtu, descriptor)
         links.create_veth(netlink, pair)
         port = socket.if_nametoindex(link.host)
         links.set_bridge_port(netlink, port, mac=link.mac, hairpin=True, isolated=link.isolated)
         faults.point("networks.sandbox.address")
-        with namespaces.entered_network(namespace.descriptor, self._home):
+        with namespaces.entered_network(descriptor, self._home):
             inner = Netlink()
             index = socket.if_nametoindex(link.ifname)
             _disable_ipv6(link.ifname)
         with inner:
             links.configure(inner, index, [link.address], [link.gateway] if link.gateway else [])
 
-    def _make(self) -> Namespace:
-        identifier = new_id()
-        path = self._directory / short_id(identifier)
-        descriptor = namespaces.create_network(path, self._home)
+    def _make(self) -> int:
+        descriptor = namespaces.create_network(self._home)
         try:
             with namespaces.entered_network(descriptor, self._home):
                 inner = Netlink()
@@ -126,13 +118,8 @@ class Namespaces:
                 links.set_up(inner, _LOOPBACK)
         except BaseException:
             os.close(descriptor)
-            namespaces.drop_network(path)
             raise
-        return Namespace(identifier, path, descriptor)
-
-    def _drop(self, namespace: Namespace) -> None:
-        os.close(namespace.descriptor)
-        namespaces.drop_network(namespace.path)
+        return descriptor
 
     def _socket(self) -> Netlink:
         if self._netlink is None:

@@ -7,7 +7,7 @@ sandboxes of containers that live and takes back everything else.
 
 import asyncio
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -16,19 +16,24 @@ from pathlib import Path
 from typing import Final
 
 from sampan.base import faults
-from sampan.base.errors import HostFailure, InvalidParameter, NotFound
+from sampan.base.errors import EngineError, HostFailure, InvalidParameter, NotFound
 from sampan.base.events import EventBus
 from sampan.base.ids import new_id
 from sampan.base.state import StateDB
+from sampan.base.tasks import Tasks
+from sampan.base.threads import blocking
 from sampan.base.undo import Undo
 from sampan.kernel.threads import DedicatedThread
 from sampan.networks import apply, defaults, files, listing
 from sampan.networks.addresses import mac_of, parse_mac
 from sampan.networks.config import NetworkConfig
 from sampan.networks.drivers import DRIVERS
+from sampan.networks.firewall import rules
+from sampan.networks.firewall.apply import forget_flows
+from sampan.networks.firewall.watch import FirewallWatch
 from sampan.networks.host import FORWARDING, HostNetworks, Wiring, ipv6_available
 from sampan.networks.ipam.leases import Leases
-from sampan.networks.model import BRIDGE, Endpoint, Network
+from sampan.networks.model import BRIDGE, Endpoint, Forward, Network, NetworkPlan, Rule
 from sampan.networks.ports import HostPorts, PortTaken, Reservation, exposed_only, plan_ports
 from sampan.networks.proxy import PortProxy
 from sampan.networks.request import SandboxRequest, check_request
@@ -52,7 +57,7 @@ class _Open:
     leases: list[tuple[Leases, Endpoint]] = field(default_factory=list)
     reservations: list[Reservation] = field(default_factory=list)
     proxies: list[PortProxy] = field(default_factory=list)
-    wiring: Wiring = field(default_factory=Wiring)
+    wiring: Wiring = field(default_factory=lambda: Wiring(new_id()))
 
 
 class NetworksService:
@@ -70,7 +75,10 @@ class NetworksService:
         self._broken: dict[str, str] = {}
         self._dying: set[str] = set()
         self._reaper: asyncio.TimerHandle | None = None
+        self._tasks = Tasks("networks")
+        self._watch: FirewallWatch | None = None
         self._ipv6 = False
+        self._router = True
 
     async def open(self, keep: Collection[str] = ()) -> None:
         """Set the networks up, adopt the sandboxes of the containers ``keep``, take back all others.
@@ -79,53 +87,57 @@ class NetworksService:
         all the same. Raises HostFailure or InvalidParameter if the settings cannot be met.
         """
         self._thread = DedicatedThread("networks")
+        try:
+            await self._open(self._thread, keep)
+        except BaseException:
+            self._thread.close()
+            self._thread = None
+            raise
+
+    async def _open(self, thread: DedicatedThread, keep: Collection[str]) -> None:
         self._ipv6 = ipv6_available()
-        view = await self._thread.call(self._host.look)
         rows = [row for container, row in self._store.sandboxes.items() if container in keep]
         in_use = any(BRIDGE in row.sandbox.networks for row in rows)
-        for network in defaults.predefined(self._store.networks, self._config, view, in_use=in_use):
-            if self._store.networks.get(network.id) != network:
-                self._store.save_network(network)
-        if self._config.bridge == "none":
-            for network in [n for n in self._store.networks.values() if n.name == BRIDGE]:
-                self._store.remove_network(network.id)
-        self._leases = {
-            n.id: Leases(n.pools[0], n.name, n.id) for n in self._store.networks.values() if n.pools
-        }
-        for container in [c for c in self._store.sandboxes if c not in keep]:
+        view = await thread.call(self._host.look)
+        networks = defaults.predefined(self._store.networks, self._config, view, in_use=in_use)
+        self._store.replace_predefined(networks)
+        self._leases = {n.id: Leases(n.pools[0], n.name, n.id) for n in networks if n.pools}
+        for container in [container for container in self._store.sandboxes if container not in keep]:
             self._store.remove_sandbox(container)
         for row in rows:
             self._adopt(row)
         live = self._open_sandboxes.values()
-        self._broken = await self._thread.call(
+        self._router = self._enable_forwarding()
+        self._broken = await thread.call(
             self._host.open,
-            [
-                (network, DRIVERS[network.driver].plan_network(network))
-                for network in self._store.networks.values()
-            ],
-            [(forward, f"container {held.name}") for held in live for forward in held.wiring.forwards],
+            list(self._plans()),
             keep={str(held.wiring.path) for held in live},
             keep_links={link for held in live for link in held.wiring.links},
-            router=self._enable_forwarding(),
         )
+        await self._put_firewall(thread)
         for held in live:
             self._serve(held)
-        self._thread.submit(self._host.refill)
+        thread.submit(self._host.refill)
 
     async def close(self, *, remove: bool = False) -> None:
         """Stop serving. Open sandboxes and the networks stay, unless ``remove``: then nothing is left."""
         if self._thread is None:
             return
-        thread, self._thread = self._thread, None
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
         if self._reaper is not None:
             self._reaper.cancel()
+            self._reaper = None
+        for container in list(self._open_sandboxes) if remove else ():
+            await self.close_sandbox(container)
         for held in self._open_sandboxes.values():
             await self._stop_serving(held)
-        plans = [DRIVERS[network.driver].plan_network(network) for network in self._store.networks.values()]
+        await self._tasks.close()
+        thread, self._thread = self._thread, None
         try:
-            if self._dying:
-                await thread.call(self._host.remove_links, frozenset(self._dying))
-            await thread.call(self._host.close, plans, remove=remove)
+            await thread.call(self._host.remove_links, frozenset(self._dying))
+            await thread.call(self._host.close, [plan for _, plan in self._plans()], remove=remove)
             if remove:
                 self._restore_forwarding()
         finally:
@@ -171,6 +183,7 @@ class NetworksService:
             rows = [PortRow.of(forward) for forward in held.wiring.forwards]
             self._store.save_sandbox(SandboxRow(request.name, sandbox, rows))
             self._serve(held)
+            self._forget_flows(held.wiring.forwards)
         for network in networks:
             self._announce("connect", network, request.container)
         if self._thread is not None:
@@ -198,6 +211,7 @@ class NetworksService:
                     leases.give_back(endpoint.address.ip)
             self._store.remove_sandbox(container)
             self._watch_dying(held.wiring.links)
+            self._forget_flows(held.wiring.forwards)
             for name in row.sandbox.networks if row is not None else ():
                 self._announce("disconnect", self.find(name), container)
 
@@ -261,7 +275,7 @@ class NetworksService:
             container=request.container,
             address=IPv4Interface((address, leases.pool.subnet.prefixlen)),
             gateway=leases.pool.gateway if number == 0 and not network.internal else None,
-            mac=parse_mac(settings.mac_address or request.mac_address or mac_of(address)),
+            mac=parse_mac(settings.mac_address or (not number and request.mac_address) or mac_of(address)),
             ifname=(settings.driver_opts or {}).get("com.docker.network.endpoint.ifname") or f"eth{number}",
         )
         held.leases.append((leases, endpoint))
@@ -313,7 +327,6 @@ class NetworksService:
             gateways=self._gateways(),
         )
         if not own:
-            held.wiring.sandbox_id = new_id()
             await self._thread.call(write_files)
             return
         plans = [
@@ -331,6 +344,56 @@ class NetworksService:
             return list(self._config.host_gateway_ip)
         bridges = [network for network in self._store.networks.values() if network.name == BRIDGE]
         return [str(pool.gateway) for network in bridges for pool in network.pools]
+
+    # The firewall
+
+    def _plans(self) -> Iterator[tuple[Network, NetworkPlan]]:
+        for network in self._store.networks.values():
+            yield network, DRIVERS[network.driver].plan_network(network)
+
+    def _bridges(self) -> list[str]:
+        plans = (plan for network, plan in self._plans() if network.id not in self._broken)
+        return [bridge.name for plan in plans for bridge in plan.bridges]
+
+    def plan_firewall(self) -> list[Rule]:
+        """Return all rules that the engine wants: its own, those of networks and of published ports."""
+        wanted = rules.plan_base()
+        for network, plan in self._plans():
+            wanted += plan.rules if network.id not in self._broken else ()
+        if not self._router:
+            wanted += rules.plan_no_routing()
+        for held in self._open_sandboxes.values():
+            forwards = (forward for forward in held.wiring.forwards if forward.host.version == 4)
+            wanted += [rules.plan_forward(forward, f"container {held.name}") for forward in forwards]
+        return wanted
+
+    async def _put_firewall(self, thread: DedicatedThread) -> None:
+        """Put the rules in place and watch over them; without nftables, networks that need it are broken."""
+        if not self._config.iptables:
+            return
+        try:
+            await thread.call(self._host.apply_firewall, self.plan_firewall(), self._bridges())
+            self._watch = self._watch or FirewallWatch(self._firewall_changed)
+        except (HostFailure, OSError) as error:
+            _log.error("no firewall", extra={"error": str(error)})
+            self._broken.update((network.id, str(error)) for network, plan in self._plans() if plan.rules)
+
+    def _firewall_changed(self, lost: bool) -> None:  # noqa: FBT001 - a callback's value
+        if self._thread is not None:
+            self._tasks.spawn(self._repair_firewall(self._thread, lost=lost), name="repair the firewall")
+
+    async def _repair_firewall(self, thread: DedicatedThread, *, lost: bool) -> None:
+        """Put back what somebody else took away, and look at the firewalls of others again."""
+        if lost:
+            _log.warning("the engine's firewall rules were gone: they are put back")
+            await self._put_firewall(thread)
+        else:
+            await thread.call(self._host.pass_foreign, self._bridges())
+
+    def _forget_flows(self, forwards: Sequence[Forward]) -> None:
+        ports = {f.host_port for f in forwards if f.protocol == "udp" and f.host.version == 4}
+        if ports and self._config.iptables:
+            self._tasks.spawn(blocking(forget_flows, ports), name="forget flows")
 
     # Serving, adopting, forgetting
 
@@ -352,19 +415,30 @@ class NetworksService:
         held.wiring.path = Path(sandbox.sandbox_key) if sandbox.sandbox_key else None
         held.wiring.sandbox_id = sandbox.sandbox_id
         for name, settings in sandbox.networks.items():
-            leases = self._leases.get(self.find(name).id)
-            if leases is not None and settings.ip_address:
-                address = IPv4Interface(f"{settings.ip_address}/{settings.ip_prefix_len}")
-                endpoint = Endpoint(
-                    settings.endpoint_id, sandbox.container, address, None, settings.mac_address
-                )
-                leases.take(address.ip)
-                held.leases.append((leases, endpoint))
-                held.wiring.links.append(endpoint.link)
+            try:
+                self._adopt_endpoint(held, sandbox.container, self.find(name), settings)
+            except (EngineError, ValueError) as error:
+                extra = {"container": sandbox.container, "network": name, "error": str(error)}
+                _log.warning("endpoint not adopted", extra=extra)
         for port in row.ports:
             reservation = self._ports.restore(port.forward(), row.name)
+            if reservation.listener is None:
+                extra = {"container": sandbox.container, "port": str(reservation.forward)}
+                _log.warning("published port is not held: another program took it", extra=extra)
             held.reservations.append(reservation)
             held.wiring.forwards.append(reservation.forward)
+
+    def _adopt_endpoint(
+        self, held: _Open, container: str, network: Network, settings: EndpointSettings
+    ) -> None:
+        leases = self._leases.get(network.id)
+        if leases is None or not settings.ip_address:
+            return
+        address = IPv4Interface(f"{settings.ip_address}/{settings.ip_prefix_len}")
+        endpoint = Endpoint(settings.endpoint_id, container, address, None, settings.mac_address)
+        held.wiring.links.append(endpoint.link)
+        leases.take(address.ip)
+        held.leases.append((leases, endpoint))
 
     def _watch_dying(self, links: Sequence[str]) -> None:
         """See to it that links go whose namespace outlives its bind because a process holds it."""
@@ -387,8 +461,9 @@ class NetworksService:
         if not self._config.ip_forward:
             return True
         boot = _BOOT.read_text().strip()
-        if apply.apply_sysctl(FORWARDING) == "0":
+        if apply.read_sysctl(FORWARDING.key) == "0":
             self._store.save_host_setting(FORWARDING.key, boot)
+            apply.apply_sysctl(FORWARDING)
         elif self._store.host_setting(FORWARDING.key) not in {None, boot}:
             self._store.save_host_setting(FORWARDING.key, None)
         return self._store.host_setting(FORWARDING.key) is None

@@ -5,7 +5,7 @@ contradict them.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Network, ip_address
 from typing import Any, Final
 
@@ -80,6 +80,15 @@ class NetworkStore:
         self._encoder = msgspec.json.Encoder(enc_hook=_encode)
         self.networks: dict[str, Network] = dict(self._load(_NETWORKS, Network))
         self.sandboxes: dict[str, SandboxRow] = dict(self._load(_SANDBOXES, SandboxRow))
+
+    def replace_predefined(self, networks: Sequence[Network]) -> None:
+        """Make ``networks`` the predefined ones: what differs is saved, others are forgotten."""
+        for network in networks:
+            if self.networks.get(network.id) != network:
+                self.save_network(network)
+        wanted = {network.id for network in networks}
+        for network in [n for n in self.networks.values() if n.predefined and n.id not in wanted]:
+            self.remove_network(network.id)
 
     def save_network(self, network: Network) -> None:
         """Keep ``network``, also over a power cut."""

@@ -2,7 +2,8 @@
 
 import logging
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
 from typing import Final
 
 from sampan.base.errors import HostFailure
@@ -12,6 +13,7 @@ from sampan.networks.firewall import foreign, rules
 from sampan.networks.model import Forward, Rule
 
 _log = logging.getLogger(__name__)
+_TRACKED: Final = Path("/proc/sys/net/netfilter/nf_conntrack_count")
 _PROTOCOLS: Final = {"tcp": 6, "udp": 17, "sctp": 132}
 
 
@@ -22,14 +24,14 @@ class Firewall:
         self._nftables: nft.Nftables | None = None
         self._netlink: Netlink | None = None
 
-    def open(self, wanted: Sequence[Rule], bridges: Sequence[str]) -> None:
+    def apply(self, wanted: Sequence[Rule], bridges: Sequence[str]) -> None:
         """Put the table with exactly ``wanted`` in place, at once, whatever was there.
 
         Raises HostFailure with nftables' own words if it is refused.
         """
         try:
-            self._nftables = nft.Nftables()
-            self._netlink = nft.open_netfilter()
+            self._nftables = self._nftables or nft.Nftables()
+            self._netlink = self._netlink or nft.open_netfilter()
         except OSError as error:
             raise HostFailure(f"no firewall: {error.strerror}") from error
         self._run(rules.render(wanted))
@@ -69,21 +71,12 @@ class Firewall:
         wanted = [forward for forward in forwards if forward.host.version == 4]
         if wanted and self._netlink is not None:
             nft.add_elements(self._netlink, nft.NFPROTO_IPV4, rules.TABLE, [encode(f) for f in wanted])
-            self._forget_flows(wanted)
 
     def withdraw(self, forwards: Iterable[Forward]) -> None:
         """Take back ``publish``; what is not published is no error."""
         wanted = [forward for forward in forwards if forward.host.version == 4]
         if wanted and self._netlink is not None:
             nft.remove_elements(self._netlink, nft.NFPROTO_IPV4, rules.TABLE, [encode(f) for f in wanted])
-            self._forget_flows(wanted)
-
-    def _forget_flows(self, forwards: Sequence[Forward]) -> None:
-        """Drop tracked UDP flows to the ports: a flow keeps its old destination as long as packets come."""
-        if self._netlink is None:
-            return
-        for port in {forward.host_port for forward in forwards if forward.protocol == "udp"}:
-            conntrack.forget_port(self._netlink, _PROTOCOLS["udp"], port)
 
     def _run(self, commands: str) -> None:
         if self._nftables is None:
@@ -94,6 +87,20 @@ class Firewall:
             numbered = "\n".join(f"{n:4} {line}" for n, line in enumerate(error.commands.splitlines(), 1))
             _log.error("nftables refused", extra={"error": error.strerror, "commands": numbered})
             raise HostFailure(f"nftables refused the engine's rules: {error.strerror}") from error
+
+
+def forget_flows(ports: Collection[int]) -> None:
+    """Drop tracked UDP flows to the host's ``ports``: a flow keeps its old destination while packets come.
+
+    May take 10 ms, so it is not for the way of a start.
+    """
+    try:
+        if int(_TRACKED.read_text()) == 0:
+            return
+        with nft.open_netfilter() as netlink:
+            conntrack.forget_ports(netlink, _PROTOCOLS["udp"], ports)
+    except OSError as error:
+        _log.warning("tracked UDP flows not dropped", extra={"ports": list(ports), "error": str(error)})
 
 
 def encode(forward: Forward) -> nft.Element:
