@@ -6,19 +6,22 @@ Files of any size go straight to disk files of their own while the archive arriv
 stay in memory. So a layer of the archive becomes a blob by a rename: its bytes are written once.
 """
 
+import io
 import os
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Final
 
-from sampan.images.compression import MAGIC_BYTES, Compression, Decompressor, Limits, detect
+from sampan.images.compression import MAGIC_BYTES, Decompressor, Limits, detect
 from sampan.images.content import ContentStore, Hold
 from sampan.images.errors import InvalidArchive
-from sampan.images.tarstream import Entry, EntryKind, TarStream
+from sampan.images.tarstream import TarStream
 from sampan.kernel.fs import remove_tree
 from sampan.oci.descriptor import MAX_DOCUMENT
 from sampan.oci.digest import CANONICAL, Digest, Hasher, InvalidDigest
+from sampan.storage.tar_header import CONTIGUOUS, FILE, HARD_LINK, SYMBOLIC_LINK, Entry
 
 TEMPORARY_PREFIX: Final = "load-"
 MAX_ENTRIES: Final = 1 << 16
@@ -107,16 +110,15 @@ class Archive:
         self._entries += 1
         if self._entries > MAX_ENTRIES:
             raise InvalidArchive(f"invalid archive: more than {MAX_ENTRIES} entries")
-        name = clean(entry.name)
+        name = clean(os.fsdecode(entry.name))
         self._tree.files.pop(name, None)
         self._tree.links.pop(name, None)
-        match entry.kind:
-            case EntryKind.SYMLINK:
-                self._tree.links[name] = entry.target
-            case EntryKind.LINK:
-                self._tree.links[name] = "/" + clean(entry.target)
-            case EntryKind.FILE:
-                self._begin_file(Member(name, entry.size))
+        if entry.type == SYMBOLIC_LINK:
+            self._tree.links[name] = os.fsdecode(entry.link)
+        elif entry.type == HARD_LINK:
+            self._tree.links[name] = "/" + clean(os.fsdecode(entry.link))
+        elif entry.type in {FILE, CONTIGUOUS} and not entry.name.endswith(b"/"):
+            self._begin_file(Member(name, entry.size))
 
     def _begin_file(self, member: Member) -> None:
         self._member = member
@@ -205,9 +207,12 @@ class Archive:
             return file.read(MAX_DOCUMENT + 1)
 
     def open(self, member: Member) -> BinaryIO:
-        """Open a member that lies in a file or in the store."""
-        if member.path is not None:
-            return member.path.open("rb", buffering=0)
+        """Open a member, wherever it is by now."""
+        if member.data is not None:
+            return io.BytesIO(member.data)
+        if (path := member.path) is not None:
+            with suppress(FileNotFoundError):  # another thread moved it into the store just now
+                return path.open("rb", buffering=0)
         if member.digest is None:
             raise InvalidArchive(f"invalid archive: {member.name} is not there")
         return self._store.open(member.digest)
@@ -258,6 +263,3 @@ def wipe(temporary: Path) -> None:
     """Remove archives that a crash left behind."""
     for left in temporary.glob(TEMPORARY_PREFIX + "*"):
         remove_tree(os.fspath(left))
-
-
-__all__ = ["Archive", "Compression", "Member", "clean", "wipe"]

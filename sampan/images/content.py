@@ -14,6 +14,7 @@ import threading
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Final, Self
@@ -117,22 +118,23 @@ class ContentStore:
         finally:
             os.close(folder)
 
-    def sweep(self, live: Collection[str], candidates: Iterable[str] | None = None) -> int:
-        """Remove the blobs that are neither ``live`` nor held, among ``candidates`` (None: all).
+    def sweep(self, live: Collection[str], candidates: Iterable[str] | None = None) -> "Swept":
+        """Take the blobs out that are neither ``live`` nor held, among ``candidates`` (None: all).
 
-        Returns the bytes freed.
+        They are out at once; ``remove`` then gives their space back, which takes longer.
         """
-        freed = 0
+        swept = Swept()
         for digest in self.digests() if candidates is None else candidates:
-            with self._lock:
+            with self._lock, suppress(FileNotFoundError):
                 if digest in live or self._held[digest]:
                     continue
-                with suppress(FileNotFoundError):
-                    path = self.path(Digest(digest))
-                    size = path.stat().st_size
-                    path.unlink()
-                    freed += size
-        return freed
+                path = self.path(Digest(digest))
+                size = path.stat().st_size
+                gone = self.temporary / f"{TEMPORARY_PREFIX}{os.urandom(8).hex()}"
+                path.rename(gone)
+                swept.paths.append(gone)
+                swept.size += size
+        return swept
 
     def digests(self) -> list[Digest]:
         """Return the digests of all blobs; files with other names are ignored."""
@@ -142,6 +144,19 @@ class ContentStore:
                 with suppress(InvalidParameter):
                     found.append(Digest(f"{algorithm}:{path.name}"))
         return found
+
+
+@dataclass(slots=True)
+class Swept:
+    """Blobs taken out of the store, ``size`` bytes together."""
+
+    paths: list[Path] = field(default_factory=list)
+    size: int = 0
+
+    def remove(self) -> None:
+        """Remove their files."""
+        for path in self.paths:
+            path.unlink(missing_ok=True)
 
 
 class Hold:
@@ -157,6 +172,11 @@ class Hold:
         with self._lock:
             self._all[digest] += 1
             self._mine[digest] += 1
+
+    def digests(self) -> list[str]:
+        """Return what is held."""
+        with self._lock:
+            return list(self._mine)
 
     def release(self) -> None:
         """Hold nothing any more."""

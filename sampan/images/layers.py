@@ -6,12 +6,11 @@ applied straight from its file. Nothing is committed before the diffID is known 
 """
 
 import asyncio
-import io
 import queue
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from typing import BinaryIO, Final, Protocol, cast
 
 from sampan.base.errors import Conflict
@@ -102,12 +101,11 @@ class Layers:
             work = _Unpack(self._snapshots, chain_id, parent, diff_id, source, self._limits)
             if progress is None:
                 return await blocking(work.run)
-            async with asyncio.TaskGroup() as group:
-                ticker = group.create_task(_tick(work, source.size, progress))
-                try:
-                    size = await blocking(work.run)
-                finally:
-                    ticker.cancel()
+            ticker = _Ticker(work, source.size, progress)
+            try:
+                size = await blocking(work.run)
+            finally:
+                ticker.stop()
             progress(source.size, source.size)
             return size
 
@@ -143,13 +141,26 @@ class Layers:
                 self._locks[chain_id] = (lock, users - 1)
 
 
-async def _tick(work: "_Unpack", total: int, progress: Callable[[int, int], None]) -> None:
-    shown = -1
-    while True:
-        await asyncio.sleep(_TICK_S)
-        if (current := work.consumed()) != shown:
-            shown = current
-            progress(min(current, total), total)
+class _Ticker:
+    """Reports how far an unpacking thread is, until stopped."""
+
+    def __init__(self, work: "_Unpack", total: int, progress: Callable[[int, int], None]) -> None:
+        self._work = work
+        self._total = total
+        self._progress = progress
+        self._shown = 0
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._loop.call_later(_TICK_S, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = self._loop.call_later(_TICK_S, self._tick)
+        if (current := min(self._work.consumed(), self._total)) != self._shown:
+            self._shown = current
+            self._progress(current, self._total)
+
+    def stop(self) -> None:
+        """Report no more."""
+        self._timer.cancel()
 
 
 class _Unpack:
@@ -191,8 +202,8 @@ class _Unpack:
                 if self._source.digest != self._diff_id:
                     raise wrong_diff_id(self._diff_id, self._source.digest)
                 return self._snapshots.apply(self._chain_id, self._parent, file).size
-            stream = _Pipeline(file, compression, self._diff_id, self._limits, f"layer {self._source.digest}")
-            with stream:
+            what = f"layer {self._source.digest}"
+            with closing(_Pipeline(file, compression, self._diff_id, self._limits, what)) as stream:
                 return self._snapshots.apply(self._chain_id, self._parent, cast("BinaryIO", stream)).size
 
 
@@ -201,7 +212,7 @@ def wrong_diff_id(expected: str, got: str) -> WrongDigest:
     return WrongDigest(f'invalid diffID for layer: expected "{expected}", got "{got}"')
 
 
-class _Pipeline(io.RawIOBase):
+class _Pipeline:
     """The uncompressed tar of a layer as a file to read, decompressed and hashed by a thread of its own.
 
     The last read raises WrongDigest, instead of saying that the file ends, if the whole has another digest.
@@ -213,7 +224,7 @@ class _Pipeline(io.RawIOBase):
         self._file = file
         self._expected = expected
         self._queue: queue.Queue[bytes | memoryview | BaseException | None] = queue.Queue(_QUEUE)
-        self._piece = memoryview(b"")
+        self._rest: bytes | memoryview = b""
         self._ended = False
         self._stopped = False
         self._hasher = expected.hasher()
@@ -221,45 +232,40 @@ class _Pipeline(io.RawIOBase):
         self._thread = threading.Thread(target=self._run, name="layer", daemon=True)
         self._thread.start()
 
-    def readable(self) -> bool:
-        return True
+    def read(self, size: int = -1) -> bytes:
+        """Return at most ``size`` bytes, less where it suits; b"" at the end."""
+        if size < 0:
+            return b"".join(iter(lambda: self.read(PIECE), b""))
+        piece = self._rest or self._next()
+        self._rest = b""
+        if len(piece) > size:
+            self._rest = memoryview(piece)[size:]
+            piece = piece[:size]
+        return bytes(piece)
 
-    def readinto(self, buffer: object) -> int:
-        """Fill ``buffer`` as far as the next piece goes."""
-        target = memoryview(cast("bytearray", buffer)).cast("B")
-        if not self._piece and not self._next():
-            return 0
-        count = min(len(target), len(self._piece))
-        target[:count] = self._piece[:count]
-        self._piece = self._piece[count:]
-        return count
-
-    def _next(self) -> bool:
+    def _next(self) -> bytes | memoryview:
         if self._ended:
-            return False
+            return b""
         item = self._queue.get()
         if item is None:
             self._ended = True
             found = self._hasher.digest()
             if found != self._expected:
                 raise wrong_diff_id(self._expected, found)
-            return False
+            return b""
         if isinstance(item, BaseException):
             self._ended = True
             raise item
-        self._piece = memoryview(item)
-        return True
+        return item
 
     def close(self) -> None:
         """Stop the thread and wait for it."""
-        if not self.closed:
-            self._stopped = True
-            while self._thread.is_alive():
-                try:
-                    self._queue.get(timeout=0.02)
-                except queue.Empty:
-                    self._thread.join(0.02)
-        super().close()
+        self._stopped = True
+        while self._thread.is_alive():
+            try:
+                self._queue.get(timeout=0.02)
+            except queue.Empty:
+                self._thread.join(0.02)
 
     def _pass(self, piece: bytes | memoryview) -> None:
         self._hasher.update(piece)

@@ -47,7 +47,7 @@ def _is_algorithm(text: str) -> bool:
 class Digest(str):
     """A digest whose algorithm is one of sha256, sha384, sha512 and whose length fits it.
 
-    Raises InvalidDigest (with go-digest's messages) for any other text.
+    Raises InvalidDigest (with go-digest's messages) for any other text. Encoders want it as ``str(digest)``.
     """
 
     __slots__ = ()

@@ -1,0 +1,213 @@
+"""Putting an image in: blobs into the content store, layers into snapshots, then a row into the state.
+
+Whatever makes images (load, bootstrap, later pull, import, commit) describes them as a ``NewImage``. Until
+the row is written nothing is visible. What a failure leaves behind is dropped at once; after a crash it is
+dropped at the next start, because no row names it.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol, TypeVar
+
+import msgspec
+
+from sampan.base import times
+from sampan.base.faults import point
+from sampan.base.threads import blocking
+from sampan.images.content import ContentStore, Hold
+from sampan.images.layers import Layers, LayerSource, Snapshots
+from sampan.images.store import ImageRecord, ImageStore, LayerRecord
+from sampan.oci.config import ImageConfig
+from sampan.oci.descriptor import Descriptor, InvalidDocument, decode_leniently
+from sampan.oci.digest import Digest
+from sampan.wire.containers import ContainerConfig
+
+_CONTAINER_CONFIG: Final[msgspec.json.Decoder[ContainerConfig | None]] = msgspec.json.Decoder(
+    ContainerConfig | None
+)
+
+
+class Source(LayerSource, Protocol):
+    """A blob on its way in: ``keep`` moves it into the content store, durably. Blocking."""
+
+    def keep(self) -> Digest: ...
+
+
+@dataclass(frozen=True, slots=True)
+class NewLayer:
+    """A layer of a new image."""
+
+    diff_id: Digest
+    source: Source
+    media_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewImage:
+    """An image to be put in; ``document`` is the configuration's text, whose digest is the image ID."""
+
+    document: bytes
+    config: ImageConfig
+    layers: Sequence[NewLayer]
+    manifest: Descriptor | None = None
+    index: Descriptor | None = None
+    kept: Sequence[Source] = ()  # documents and blobs of other platforms that came along
+    id: Digest = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "id", Digest.of(self.document))
+        if len(self.layers) != len(self.config.rootfs.diff_ids):
+            raise InvalidDocument(
+                f"invalid manifest, layers length mismatch: expected {len(self.layers)}, "
+                f"got {len(self.config.rootfs.diff_ids)}"
+            )
+        container_config(self.config.config)
+        container_config(self.config.container_config)
+
+
+def container_config(document: msgspec.Raw) -> ContainerConfig | None:
+    """Return ``config`` or ``container_config`` of an image, None for null. Raises InvalidDocument."""
+    return decode_leniently(_CONTAINER_CONFIG, bytes(document), "image JSON")
+
+
+LayerProgress = Callable[[str, int, int], None]  # diffID, bytes read, bytes in all
+
+
+class Installer:
+    """Puts images in, for one image service."""
+
+    def __init__(
+        self, content: ContentStore, layers: Layers, snapshots: Snapshots, store: ImageStore
+    ) -> None:
+        self._content = content
+        self._layers = layers
+        self._snapshots = snapshots
+        self._store = store
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[Hold]:
+        """Yield a hold on blobs for the time of some installs; what no image needs in the end is removed."""
+        with self._content.holding() as hold:
+            try:
+                yield hold
+            finally:
+                digests = hold.digests()
+                hold.release()
+                await blocking(self._content.sweep(self.live_digests(), digests).remove)
+
+    def live_digests(self) -> set[str]:
+        """Return the digests of all blobs that images need."""
+        return {digest for record in self._store.everything() for digest in record.digests()}
+
+    def live_chains(self) -> set[str]:
+        """Return the chainIDs of all snapshots that images need."""
+        return {layer.chain_id for record in self._store.everything() for layer in record.layers}
+
+    async def install(
+        self, image: NewImage, hold: Hold, progress: LayerProgress | None = None
+    ) -> ImageRecord:
+        """Put ``image`` in and return its row; one that is there already is completed, not replaced.
+
+        Raises InvalidArchive, WrongDigest, TooLarge for what is wrong with it, HostFailure for the disk.
+        """
+        chain = image.config.chain_ids
+        try:
+            async with self._layers.leased(chain):
+                hold.add(image.id)
+                sizes, kept = await _together(self._unpack(image, chain, progress), self._keep(image))
+                point("images.install.row")
+                record = self._record(image, chain, sizes, kept)
+                self._store.put(record)
+        except BaseException:
+            await self._layers.drop(reversed(chain), self.live_chains().__contains__)
+            raise
+        return record
+
+    def _record(
+        self, image: NewImage, chain: Sequence[str], sizes: Sequence[int], kept: Sequence[Digest]
+    ) -> ImageRecord:
+        config = image.config
+        run = container_config(config.config)
+        old = self._store.get(image.id)
+        return ImageRecord(
+            id=str(image.id),
+            architecture=config.architecture,
+            os=config.platform.os,
+            layers=[
+                LayerRecord(
+                    diff_id=str(layer.diff_id),
+                    chain_id=chain_id,
+                    digest=str(layer.source.digest),
+                    size=layer.source.size,
+                    media_type=layer.media_type,
+                    unpacked=size,
+                )
+                for layer, chain_id, size in zip(image.layers, chain, sizes, strict=True)
+            ],
+            variant=config.variant,
+            os_version=config.os_version,
+            created=config.created,
+            created_ns=_moment(config.created),
+            labels=run.labels if run is not None else None,
+            has_config=run is not None,
+            parent=old.parent if old is not None else "",
+            manifest=image.manifest or (old.manifest if old is not None else None),
+            index=image.index or (old.index if old is not None else None),
+            kept=sorted({*map(str, kept), *(old.kept if old is not None else ())}),
+            tagged_ns=old.tagged_ns if old is not None else 0,
+        )
+
+    async def _keep(self, image: NewImage) -> list[Digest]:
+        """Move all blobs into the content store; return the digests of those beside config and layers."""
+        await blocking(self._content.add, image.document)
+        for layer in image.layers:
+            await blocking(layer.source.keep)
+        return [await blocking(source.keep) for source in image.kept]
+
+    async def _unpack(
+        self, image: NewImage, chain: Sequence[str], progress: LayerProgress | None
+    ) -> list[int]:
+        sizes: list[int] = []
+        parent: str | None = None
+        known = {layer.chain_id: layer.unpacked for row in self._store.everything() for layer in row.layers}
+        for layer, chain_id in zip(image.layers, chain, strict=True):
+
+            def show(current: int, total: int, diff_id: str = layer.diff_id) -> None:
+                if progress is not None:
+                    progress(diff_id, current, total)
+
+            point("images.install.layer")
+            size = await self._layers.ensure(
+                chain_id, parent, layer.diff_id, layer.source, show if progress is not None else None
+            )
+            if size is None:
+                size = known.get(chain_id)
+            if size is None:
+                size = (await self._snapshots.usage(chain_id)).size
+            sizes.append(size)
+            parent = chain_id
+        return sizes
+
+
+def _moment(text: str | None) -> int | None:
+    """Return the nanoseconds since 1970 of a configuration's time; None for none, or one that is no time."""
+    try:
+        return times.parse_ns(text) if text else None
+    except (ValueError, OverflowError):
+        return None
+
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+async def _together(first: Coroutine[Any, Any, A], second: Coroutine[Any, Any, B]) -> tuple[A, B]:
+    """Run both at once; the first error ends the other and is raised as it is."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            one, two = group.create_task(first), group.create_task(second)
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return one.result(), two.result()

@@ -1,0 +1,345 @@
+"""The image service: what images there are, what they are called, how they come and go."""
+
+import asyncio
+import builtins
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from sampan.base.errors import InvalidParameter, NotFound
+from sampan.base.events import EventBus
+from sampan.base.faults import point
+from sampan.base.state import StateDB
+from sampan.base.tasks import Tasks
+from sampan.base.threads import blocking
+from sampan.images import archive, describe, remove
+from sampan.images.compression import Limits
+from sampan.images.content import ContentStore
+from sampan.images.errors import ImageNotFound
+from sampan.images.filters import ListFilter
+from sampan.images.install import Installer, container_config
+from sampan.images.layers import Layers, Snapshots
+from sampan.images.load import Loader
+from sampan.images.remove import ImageUsers, NoUsers
+from sampan.images.store import ImageRecord, ImageStore, check_name
+from sampan.oci.config import ImageConfig, parse_config
+from sampan.oci.digest import Digest
+from sampan.oci.platform import Platform, compatible, parse_platform
+from sampan.oci.reference import InvalidReference, Reference, parse_any, parse_normalized
+from sampan.wire.containers import ContainerConfig, GraphDriver
+from sampan.wire.images import HistoryEntry, ImageSummary, InspectedImage, RemovedImage
+from sampan.wire.system import Progress
+
+_log = logging.getLogger(__name__)
+_CACHED: Final = 256  # images whose configuration is kept decoded
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """What a container needs to know of its image. ``size`` is bytes of files in all layers."""
+
+    id: str
+    config: ContainerConfig
+    chain_id: str | None
+    os: str
+    architecture: str
+    variant: str
+    created: str
+    size: int
+
+    @property
+    def platform(self) -> Platform:
+        """The platform the image was made for."""
+        return Platform(self.architecture, self.os, variant=self.variant)
+
+
+class ImagesService:
+    """All images below the data root ``root``. Methods are called on the event loop.
+
+    Raises HostFailure if the content store or the tables cannot be opened. What a crash left behind of blobs
+    and archives is removed here; of snapshots by ``StorageService.recover(chains_in_use())``.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        storage: Snapshots,
+        state: StateDB,
+        events: EventBus,
+        *,
+        limits: Limits | None = None,
+    ) -> None:
+        self.users: ImageUsers = NoUsers()
+        self._storage = storage
+        self._events = events
+        self._store = ImageStore(state)
+        self._content = ContentStore(root)
+        self._layers = Layers(storage, limits)
+        self._installer = Installer(self._content, self._layers, storage, self._store)
+        self._loader = Loader(self._content, self._installer, self._store, self._loaded, limits)
+        self._tasks = Tasks("images")
+        self._removing = asyncio.Lock()
+        self._cache: dict[str, Image] = {}
+        archive.wipe(self._content.temporary)
+        self._content.sweep(self._installer.live_digests()).remove()
+
+    # --- looking ---
+
+    def find(self, name: str, *, platform: str | None = None) -> Image:
+        """Return the image called ``name``: a reference, a whole or shortened ID.
+
+        Raises ImageNotFound, InvalidReference, and NotFound if it is not for ``platform``.
+        """
+        record = self._resolve(name)
+        image = self._cache.get(record.id)
+        if image is None:
+            config = self._config(record)
+            image = Image(
+                id=record.id,
+                config=container_config(config.config) or ContainerConfig(),
+                chain_id=record.chain_id,
+                os=record.os,
+                architecture=record.architecture,
+                variant=record.variant,
+                created=record.created or "",
+                size=record.size,
+            )
+            if len(self._cache) >= _CACHED:
+                self._cache.pop(next(iter(self._cache)))
+            self._cache[record.id] = image
+        if platform:
+            self._check_platform(name, image, parse_platform(platform))
+        return image
+
+    def _check_platform(self, name: str, image: Image, wanted: Platform) -> None:
+        ours = image.platform.normalized()
+        loose = msgspec.structs.replace(ours, variant="")
+        if compatible(wanted).matches(image.platform):
+            return
+        asked = wanted.normalized()
+        if not image.variant and (loose.os, loose.architecture) == (asked.os, asked.architecture):
+            return  # configurations often leave the variant out
+        raise NotFound(
+            f"image with reference {name} was found but does not match the specified platform: "
+            f"wanted {wanted}, actual: {image.platform}"
+        )
+
+    def _resolve(self, name: str) -> ImageRecord:
+        reference = parse_any(name)
+        if isinstance(reference, Digest):
+            record = self._store.get(reference)
+            if record is None:
+                raise ImageNotFound(reference)
+            return record
+        image_id = self._store.named(reference)
+        record = self._store.get(image_id) if image_id is not None else self._store.search(name)
+        if record is None:
+            raise ImageNotFound(reference.with_default_tag().familiar)
+        return record
+
+    def _config(self, record: ImageRecord) -> ImageConfig:
+        return parse_config(self._content.read(Digest(record.id)))
+
+    def list(
+        self,
+        *,
+        all: bool,  # noqa: A002 - the API's word
+        filters: Mapping[str, Sequence[str]],
+        shared_size: bool = False,
+        digests: bool = False,
+        manifests: bool = False,
+    ) -> builtins.list[ImageSummary]:
+        """Return the images that pass ``filters``, newest first; ``all``: intermediate ones too.
+
+        An image without names has none here (``<none>:<none>`` is for old versions of the API to add). As
+        with Docker's classic store, digests are always there and ``manifests`` changes nothing. Raises
+        InvalidFilter, and ImageNotFound for the images that before and since name.
+        """
+        wanted = ListFilter.parse(filters, self._resolve)
+        records = self._store.images()
+        parents = self._store.parents()
+        shared = describe.shared_sizes(records) if shared_size else {}
+        found: builtins.list[ImageSummary] = []
+        for record in records.values():
+            if not wanted.takes(record) or (wanted.dangling and record.id in parents):
+                continue
+            shown = wanted.shown(self._store.references(record.id))
+            if not shown:
+                if (record.id in parents and not all) or not wanted.takes_unnamed():
+                    continue
+            elif wanted.dangling and any(reference.tag for reference in shown):
+                continue
+            found.append(describe.summarized(record, shown, shared_size=shared.get(record.id, -1)))
+        found.sort(key=lambda summary: summary.created, reverse=True)
+        return found
+
+    def inspect(self, name: str, *, platform: str | None = None) -> InspectedImage:
+        """Return everything about the image called ``name``. Raises as ``find``."""
+        record = self._resolve(self.find(name, platform=platform).id)
+        config = self._config(record)
+        data = self._storage.graph_data(record.chain_id) if record.chain_id else None
+        return describe.inspected(
+            record,
+            config,
+            container_config(config.config),
+            self._store.references(record.id),
+            GraphDriver(self._storage.name, data),
+        )
+
+    def history(self, name: str, *, platform: str | None = None) -> builtins.list[HistoryEntry]:
+        """Return how the image was made, newest step first. Raises as ``find``."""
+        record = self._resolve(self.find(name, platform=platform).id)
+        lineage: builtins.list[tuple[str, builtins.list[str]]] = []
+        at: ImageRecord | None = record
+        while at is not None and len(lineage) < len(self._store.images()):
+            lineage.append((at.id, describe.tags(self._store.references(at.id))))
+            at = self._store.get(at.parent) if at.parent else None
+        return describe.history(self._config(record), record, lineage)
+
+    def chains_in_use(self) -> set[str]:
+        """Return the chainIDs that images need, for ``StorageService.recover``."""
+        return self._installer.live_chains()
+
+    # --- coming ---
+
+    async def load(
+        self,
+        source: AsyncIterator[bytes],
+        progress: Callable[[Progress], None],
+        *,
+        quiet: bool = False,
+        platform: str | None = None,
+    ) -> None:
+        """Put in the images of the archive that ``source`` yields; ``progress`` gets Docker's messages.
+
+        Raises InvalidArchive and its kin for a bad archive, HostFailure for the disk. The caller's going away
+        stops the load; nothing of the image at hand is left then.
+        """
+        wanted = parse_platform(platform) if platform else None
+        await self._loader.load(source, progress, quiet=quiet, platform=wanted)
+
+    def _loaded(self, image_id: str) -> None:
+        self._cache.pop(image_id, None)
+        self._publish("load", image_id, image_id)
+
+    async def tag(self, source: str, repo: str, tag: str) -> None:
+        """Give the image ``source`` the name ``repo:tag``, latest if ``tag`` is empty.
+
+        Raises ImageNotFound, InvalidReference.
+        """
+        reference = _tag_reference(repo, tag)
+        check_name(reference)
+        record = self._resolve(source)
+        with self._store.transaction():
+            self._store.add_name(reference, record.id)
+            self._store.put(msgspec.structs.replace(record, tagged_ns=time.time_ns()))
+        self._publish("tag", record.id, reference.familiar)
+
+    # --- going ---
+
+    async def remove(self, name: str, *, force: bool, prune: bool) -> builtins.list[RemovedImage]:
+        """Take a name away or delete an image, with Docker's rules; ``prune``: unnamed parents too.
+
+        Raises ImageNotFound, Conflict (Docker's words).
+        """
+        return await self._tasks.finish(self._remove(name, force=force, prune=prune), name=f"remove {name}")
+
+    async def _remove(self, name: str, *, force: bool, prune: bool) -> builtins.list[RemovedImage]:
+        async with self._removing:
+            image_id = self._resolve(name).id
+            steps: builtins.list[RemovedImage] = []
+            by_name = not remove.is_id_prefix(image_id, name)
+            if by_name:
+                remove.check_name_removal(self._store, self.users, image_id, name, force=force)
+                reference = parse_normalized(name).with_default_tag()
+                self._untag(image_id, reference, steps)
+                for left in remove.digests_left_behind(self._store, image_id, reference):
+                    self._untag(image_id, left, steps, silent=True)
+                if self._store.references(image_id):
+                    return steps
+            elif remove.is_single(self._store.references(image_id)):
+                kinds = remove.HARD if force else remove.HARD | remove.Against.STOPPED
+                if (against := remove.conflict(self._store, self.users, image_id, kinds)) is not None:
+                    raise against
+                for reference in self._store.references(image_id):
+                    self._untag(image_id, reference, steps)
+            await self._delete(image_id, steps, force=force, prune=prune, quiet=by_name)
+            return steps
+
+    async def _delete(
+        self, image_id: str, steps: builtins.list[RemovedImage], *, force: bool, prune: bool, quiet: bool
+    ) -> None:
+        kinds = remove.HARD if force else remove.HARD | remove.SOFT
+        if (against := remove.conflict(self._store, self.users, image_id, kinds)) is not None:
+            if quiet and (against.used or not remove.is_dangling(self._store, image_id)):
+                return
+            raise against
+        record = self._store.get(image_id)
+        if record is None:
+            return
+        for reference in self._store.references(image_id):
+            self._untag(image_id, reference, steps)
+        self._publish("delete", image_id, image_id)
+        if self.users.containers_of(image_id):
+            self._store.put(msgspec.structs.replace(record, removed=True))
+        else:
+            self._store.delete(image_id)
+        self._cache.pop(image_id, None)
+        point("images.remove.row")
+        steps.append(RemovedImage(deleted=image_id))
+        steps += [RemovedImage(deleted=chain_id) for chain_id in await self._drop(record)]
+        if prune and record.parent:
+            await self._delete(record.parent, steps, force=False, prune=True, quiet=True)
+
+    def _untag(
+        self,
+        image_id: str,
+        reference: Reference,
+        steps: builtins.list[RemovedImage],
+        *,
+        silent: bool = False,
+    ) -> None:
+        if not self._store.remove_name(reference):
+            raise NotFound("reference does not exist")
+        steps.append(RemovedImage(untagged=reference.familiar))
+        if not silent:
+            self._publish("untag", image_id, image_id)
+
+    async def _drop(self, record: ImageRecord) -> builtins.list[str]:
+        """Remove the snapshots and blobs of a removed image that nothing needs; return the chainIDs."""
+        chain = [layer.chain_id for layer in reversed(record.layers)]
+        removed = await self._layers.drop(chain, lambda chain_id: chain_id in self._installer.live_chains())
+        await blocking(self._content.sweep(self._installer.live_digests(), set(record.digests())).remove)
+        return removed
+
+    async def collect(self) -> None:
+        """Drop what images that were deleted under their containers left, once those containers are gone."""
+        async with self._removing:
+            for record in self._store.everything():
+                if record.removed and not self.users.containers_of(record.id):
+                    self._store.delete(record.id)
+                    await self._drop(record)
+
+    async def close(self) -> None:
+        """Wait for removals that still run."""
+        await self._tasks.close()
+
+    def _publish(self, action: str, image_id: str, name: str) -> None:
+        record = self._store.get(image_id)
+        labels = (record.labels or {}) if record is not None else {}
+        self._events.publish("image", action, image_id, {**labels, "name": name})
+
+
+def _tag_reference(repo: str, tag: str) -> Reference:
+    """Return the full name for ``tag``'s arguments. Raises InvalidReference."""
+    if not repo:
+        raise InvalidReference("invalid reference format")
+    reference = parse_normalized(repo)
+    if reference.digest:
+        raise InvalidParameter("cannot import digest reference")
+    return reference.with_tag(tag) if tag else reference.with_default_tag()

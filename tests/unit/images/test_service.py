@@ -1,0 +1,606 @@
+"""The image service over a storage that only remembers: load of every shape, names, lists, removal."""
+
+import asyncio
+import bz2
+import gzip
+import json
+import lzma
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zstandard
+from support.image_archives import (
+    FakeStorage,
+    config,
+    described,
+    digest,
+    docker_old,
+    layer,
+    oci_index,
+    oci_layout,
+    oci_manifest,
+    stream,
+    tar,
+)
+
+from sampan.base import faults
+from sampan.base.errors import Conflict, EngineError, InvalidParameter, NotFound
+from sampan.base.events import EventBus
+from sampan.base.faults import InjectedFault
+from sampan.base.state import StateDB
+from sampan.images.errors import ImageNotFound, InvalidArchive, WrongDigest
+from sampan.images.service import ImagesService
+from sampan.oci.config import chain_id
+from sampan.wire.system import Progress
+
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+INDEX = "application/vnd.oci.image.index.v1+json"
+BASE, TOP = layer("etc/base", "bin/sh"), layer("etc/top")
+TWO = config([BASE, TOP])
+ID = digest(TWO)
+SHORT = ID[7:19]
+CHAIN = chain_id([digest(BASE), digest(TOP)])
+ARCHIVE = docker_old((TWO, [BASE, TOP], ["alpine:3", "localhost:5000/a/b:x"]))
+
+
+class Engine:
+    """A service with its surroundings."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.storage = FakeStorage()
+        self.events = EventBus()
+        self.state = StateDB(root / "state.db")
+        self.images = ImagesService(root, self.storage, self.state, self.events)
+        self.lines: list[Progress] = []
+
+    def reopen(self) -> None:
+        self.state.close()
+        self.state = StateDB(self.root / "state.db")
+        self.images = ImagesService(self.root, self.storage, self.state, self.events)
+
+    def load(self, data: bytes, **options: Any) -> str:
+        self.lines.clear()
+        asyncio.run(self.images.load(stream(data), self.lines.append, **options))
+        return "".join(line.stream for line in self.lines)
+
+    def remove(self, name: str, *, force: bool = False, prune: bool = True) -> list[tuple[str, str]]:
+        steps = asyncio.run(self.images.remove(name, force=force, prune=prune))
+        return [("untagged", step.untagged) if step.untagged else ("deleted", step.deleted) for step in steps]
+
+    def tag(self, source: str, repo: str, tag: str = "") -> None:
+        asyncio.run(self.images.tag(source, repo, tag))
+
+    def blobs(self) -> set[str]:
+        folder = self.root / "content" / "blobs" / "sha256"
+        return {f"sha256:{path.name}" for path in folder.iterdir()}
+
+    def nothing_left(self) -> bool:
+        temporary = list((self.root / "tmp").iterdir())
+        return not temporary and not self.blobs() and not self.storage.snapshots
+
+    def actions(self) -> list[tuple[str, str]]:
+        return [(event.action, event.attributes["name"]) for event in self.events.history()]
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    found = Engine(tmp_path)
+    yield found
+    found.state.close()
+
+
+# --- load ---
+
+
+def test_load_old_docker_archive(engine: Engine) -> None:
+    assert engine.load(ARCHIVE) == "Loaded image: alpine:3\nLoaded image: localhost:5000/a/b:x\n"
+    image = engine.images.find("alpine:3")
+    assert (image.id, image.architecture, image.os, image.config.cmd) == (ID, "amd64", "linux", ["sh"])
+    assert image.size == len(b"etc/basebin/shetc/top")
+    assert engine.storage.snapshots[image.chain_id or ""] == (digest(BASE), ["etc/top"])
+    assert engine.blobs() == {ID, digest(BASE), digest(TOP)}
+    assert engine.actions() == [("load", ID)]
+    assert not list((engine.root / "tmp").iterdir())
+    assert engine.images.chains_in_use() == set(engine.storage.snapshots)
+
+
+def test_progress_of_layers(engine: Engine) -> None:
+    engine.load(ARCHIVE)
+    shown = [line for line in engine.lines if line.status]
+    assert [(line.status, line.id) for line in shown] == [
+        ("Loading layer", digest(BASE)[7:19]), ("Loading layer", digest(TOP)[7:19]),
+    ]  # fmt: skip
+    assert shown[0].progress_detail == {"current": len(BASE), "total": len(BASE)}
+    assert shown[0].progress.startswith("[" + "=" * 50 + ">] ")
+
+
+def test_quiet_load_and_load_again(engine: Engine) -> None:
+    engine.load(ARCHIVE, quiet=True)
+    assert not [line for line in engine.lines if line.status]
+    engine.load(ARCHIVE)
+    assert not [line for line in engine.lines if line.status]  # the layers were there
+    assert engine.storage.applied == 2
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress, zstandard.compress])
+def test_packed_archives(engine: Engine, pack: Callable[[bytes], bytes]) -> None:
+    engine.load(pack(ARCHIVE))
+    assert engine.images.find("alpine:3").id == ID
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress, zstandard.compress])
+def test_packed_layers(engine: Engine, pack: Callable[[bytes], bytes]) -> None:
+    data = docker_old((TWO, [pack(BASE), pack(TOP)], []))
+    assert engine.load(data) == f"Loaded image ID: {ID}\n"
+    assert engine.blobs() == {ID, digest(pack(BASE)), digest(pack(TOP))}
+    assert engine.images.find(ID).size == len(b"etc/basebin/shetc/top")
+
+
+def test_image_without_layers(engine: Engine) -> None:
+    empty = config([])
+    engine.load(docker_old((empty, [], ["scratch:x"])))
+    image = engine.images.find("scratch:x")
+    assert (image.chain_id, image.size) == (None, 0)
+    assert engine.images.inspect("scratch:x").root_fs.type == "layers"
+
+
+def test_name_moves_to_the_loaded_image(engine: Engine) -> None:
+    engine.load(ARCHIVE)
+    other = config([BASE], author="someone else")
+    assert engine.load(docker_old((other, [BASE], ["alpine:3"]))) == (
+        f"The image alpine:3 already exists, renaming the old one with ID {ID} to empty string\n"
+        "Loaded image: alpine:3\n"
+    )
+    assert engine.images.find("alpine:3").id == digest(other)
+    assert engine.images.inspect(ID).repo_tags == ["localhost:5000/a/b:x"]
+
+
+def test_symlinked_layers(engine: Engine) -> None:
+    items = [{"Config": "c.json", "RepoTags": None, "Layers": ["a/layer.tar", "b/layer.tar"]}]
+    text = config([BASE, BASE])
+    data = tar(
+        [
+            ("a/layer.tar", BASE), ("b/layer.tar", "../a/layer.tar"), ("c.json", text),
+            ("manifest.json", json.dumps(items).encode()),
+        ]
+    )  # fmt: skip
+    engine.load(data)
+    assert len(engine.storage.snapshots) == 2
+    assert engine.blobs() == {digest(text), digest(BASE)}
+
+
+def oci_image(*layers: bytes, **extra: Any) -> tuple[bytes, bytes]:
+    text = config(layers, **extra)
+    return text, oci_manifest(text, layers)
+
+
+def test_oci_layout(engine: Engine) -> None:
+    text, manifest = oci_image(BASE)
+    index = oci_index(
+        described(MANIFEST, manifest, annotations={"org.opencontainers.image.ref.name": "some/where:1"})
+    )
+    assert engine.load(oci_layout(index, manifest, text, BASE)) == "Loaded image: some/where:1\n"
+    assert engine.blobs() == {digest(text), digest(manifest), digest(BASE)}
+    found = engine.images.inspect("some/where:1")
+    assert found.id == digest(text)
+    assert found.descriptor
+    assert found.descriptor.digest == digest(manifest)
+
+
+def test_oci_layout_for_several_platforms(engine: Engine) -> None:
+    mine = oci_image(BASE)
+    arm = oci_image(TOP, architecture="arm64")
+    nested = oci_index(
+        described(MANIFEST, arm[1], platform={"architecture": "arm64", "os": "linux"}),
+        described(MANIFEST, mine[1], platform={"architecture": "amd64", "os": "linux"}),
+    )
+    name = {"io.containerd.image.name": "docker.io/library/multi:latest"}
+    index = oci_index(described(INDEX, nested, annotations=name))
+    data = oci_layout(index, nested, *mine, *arm, BASE, TOP)
+    assert engine.load(data, platform="linux/amd64") == "Loaded image: multi:latest\n"
+    assert engine.images.find("multi").id == digest(mine[0])
+    assert engine.blobs() == {digest(part) for part in (nested, *mine, *arm, BASE, TOP)}
+    assert set(engine.storage.snapshots) == {digest(BASE)}
+    engine.load(data, platform="linux/arm64")
+    assert engine.images.find("multi").architecture == "arm64"
+    with pytest.raises(NotFound, match="no images providing the requested platform linux/s390x found"):
+        engine.load(data, platform="linux/s390x")
+    # the blobs of one platform only: the others are skipped
+    only = oci_layout(index, nested, *mine, BASE)
+    engine.remove("multi", force=True)
+    engine.remove(digest(mine[0]))
+    assert engine.nothing_left()
+    assert engine.load(only) == "Loaded image: multi:latest\n"
+
+
+def test_docker_25_archive_keeps_its_manifest(engine: Engine) -> None:
+    text, manifest = oci_image(BASE)
+    index = oci_index(
+        described(MANIFEST, manifest, annotations={"org.opencontainers.image.ref.name": "latest"})
+    )
+    path = "blobs/sha256/" + digest(text)[7:]
+    items = [{"Config": path, "RepoTags": ["new:latest"], "Layers": ["blobs/sha256/" + digest(BASE)[7:]]}]
+    files = [("manifest.json", json.dumps(items).encode()), ("index.json", index)]
+    data = tar([*files, *((f"blobs/sha256/{digest(part)[7:]}", part) for part in (text, manifest, BASE))])
+    engine.load(data)
+    assert engine.blobs() == {digest(text), digest(manifest), digest(BASE)}
+
+
+def test_v1_archive(engine: Engine) -> None:
+    old, new = "a" * 64, "b" * 64
+    documents = {
+        old: {"id": old, "created": "2013-06-13T14:03:50-07:00", "os": "linux", "architecture": "amd64"},
+        new: {
+            "id": new, "parent": old, "created": "2014-01-01T00:00:00Z", "config": {"Cmd": ["sh"]}, "Size": 5,
+            "container_config": {"Cmd": ["/bin/sh", "-c", "true"]}, "os": "linux", "architecture": "amd64",
+        },
+    }  # fmt: skip
+    files: list[tuple[str, bytes | str]] = []
+    for name, content in ((old, BASE), (new, TOP)):
+        files += [(f"{name}/json", json.dumps(documents[name]).encode()), (f"{name}/layer.tar", content)]
+    files.append(("repositories", json.dumps({"old/one": {"1": new}}).encode()))
+    said = engine.load(tar(files))
+    assert "Loaded image: old/one:1\n" in said
+    found = engine.images.inspect("old/one:1")
+    assert found.parent
+    assert found.root_fs.layers == [digest(BASE), digest(TOP)]
+    assert [entry.created_by for entry in engine.images.history("old/one:1")] == ["/bin/sh -c true", ""]
+    assert engine.images.history("old/one:1")[1].id == found.parent
+    with pytest.raises(Conflict, match="image has dependent child images"):
+        engine.remove(found.parent)
+    assert [step for step, _ in engine.remove("old/one:1")] == [
+        "untagged",
+        "deleted",
+        "deleted",
+        "deleted",
+        "deleted",
+    ]
+    assert engine.nothing_left()
+
+
+SWAPPED = f'invalid diffID for layer: expected "{digest(BASE)}", got "{digest(TOP)}"'
+WITHOUT_BASE = oci_layout(
+    oci_index(described(MANIFEST, oci_manifest(TWO, [BASE, TOP]))), oci_manifest(TWO, [BASE, TOP]), TWO, TOP
+)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "invalid archive: does not contain a manifest.json"),
+        (bytes(10240), "invalid archive: does not contain a manifest.json"),
+        (b"x" * 2000, "invalid tar header"),
+        (ARCHIVE[:3000], "unexpected end of the archive"),
+        (gzip.compress(ARCHIVE)[:-20], "image archive: gzip: unexpected EOF"),
+        (tar([("manifest.json", b"null")]), "invalid manifest, manifest cannot be null"),
+        (tar([("manifest.json", b"{")]), "invalid archive: failed to decode manifest.json"),
+        (tar([("manifest.json", b'[{"Config":"../../etc/passwd"}]')]), "'../../etc/passwd' named in"),
+        (docker_old((TWO, [BASE], ["a:1"])), "layers length mismatch: expected 1, got 2"),
+        (docker_old((TWO, [TOP, BASE], ["a:1"])), SWAPPED),
+        (docker_old((TWO, [gzip.compress(TOP), BASE], ["a:1"])), SWAPPED),
+        (docker_old((TWO, [gzip.compress(BASE)[:-1], TOP], [])), "gzip: unexpected EOF"),
+        (docker_old((TWO, [BASE, TOP], ["Bad:1"])), "must be lowercase"),
+        (docker_old((TWO, [BASE, TOP], ["bad"])), 'invalid tag "bad"'),
+        (docker_old((b'{"os":"linux"}', [], [])), "invalid image JSON, no RootFS key"),
+        (docker_old((config([], os="windows"), [], [])), "cannot load windows image on linux"),
+        (tar([("index.json", b"{}")]), "invalid image index"),
+        (oci_layout(oci_index()), "there is no image in it"),
+        (oci_layout(oci_index(described(MANIFEST, b"x"))), "there is no image in it"),
+        (oci_layout(oci_index(described(INDEX, b"x"))), "is missing"),
+        (WITHOUT_BASE, f"blob {digest(BASE)} is missing"),
+        (tar([("blobs/sha256/" + "0" * 64, b"x"), ("index.json", b"{}")]), "its name promises another"),
+        (tar([("repositories", b'{"a/b":{"1":"' + b"c" * 64 + b'"}}')]), f"{'c' * 64}/json is not in it"),
+        (tar([("repositories", b'{"a/b":{"1":"../x"}}')]), "invalid target ID: ../x"),
+    ],
+)  # fmt: skip
+def test_bad_archives_leave_nothing(engine: Engine, data: bytes, message: str) -> None:
+    with pytest.raises(EngineError) as caught:
+        engine.load(data)
+    assert message in str(caught.value)
+    assert engine.nothing_left()
+    assert not engine.images.list(all=True, filters={})
+
+
+def test_cycles(engine: Engine) -> None:
+    items = b'[{"Config":"a","Layers":[]}]'
+    with pytest.raises(InvalidArchive, match="too many levels of symbolic links"):
+        engine.load(tar([("a", "b"), ("b", "a"), ("manifest.json", items)]))
+    one, two = "a" * 64, "b" * 64
+    files: list[tuple[str, bytes | str]] = [
+        (f"{one}/json", json.dumps({"parent": two}).encode()),
+        (f"{two}/json", json.dumps({"parent": one}).encode()),
+        ("repositories", json.dumps({"x": {"1": one}}).encode()),
+    ]
+    with pytest.raises(InvalidArchive, match="is its own ancestor"):
+        engine.load(tar(files))
+
+
+def test_images_before_a_bad_one_stay(engine: Engine) -> None:
+    good, bad = config([BASE]), config([TOP])
+    with pytest.raises(WrongDigest):
+        engine.load(docker_old((good, [BASE], ["good:1"]), (bad, [BASE], ["bad:1"])))
+    assert engine.images.find("good:1").id == digest(good)
+    assert engine.blobs() == {digest(good), digest(BASE)}
+    with pytest.raises(ImageNotFound):
+        engine.images.find("bad:1")
+
+
+@pytest.mark.parametrize("name", ["images.load.received", "images.install.layer", "images.install.row"])
+def test_faults_leave_nothing(engine: Engine, name: str) -> None:
+    faults.arm(name)
+    try:
+        with pytest.raises(InjectedFault):
+            engine.load(ARCHIVE)
+    finally:
+        faults.disarm(name)
+    assert engine.nothing_left()
+    engine.load(ARCHIVE)
+    assert engine.images.find("alpine:3").id == ID
+
+
+def test_client_going_away_leaves_nothing(engine: Engine) -> None:
+    async def main() -> None:
+        gate = asyncio.Event()
+
+        async def slow() -> Any:
+            yield ARCHIVE[:8000]
+            gate.set()
+            await asyncio.Event().wait()
+
+        task = asyncio.get_running_loop().create_task(engine.images.load(slow(), engine.lines.append))
+        await gate.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+    assert engine.nothing_left()
+
+
+def test_loads_side_by_side(engine: Engine) -> None:
+    async def main() -> None:
+        archives = [ARCHIVE, docker_old((config([BASE]), [BASE], ["base:1"])), ARCHIVE]
+        await asyncio.gather(*(engine.images.load(stream(data), engine.lines.append) for data in archives))
+
+    asyncio.run(main())
+    assert engine.storage.applied == 2
+    assert len(engine.images.list(all=True, filters={})) == 2
+
+
+def test_leftovers_of_a_crash_go_at_the_start(engine: Engine) -> None:
+    engine.load(ARCHIVE)
+    (engine.root / "tmp" / "load-left").mkdir()
+    (engine.root / "tmp" / "load-left" / "1").write_bytes(b"x")
+    (engine.root / "tmp" / "blob-left").write_bytes(b"x")
+    stray = engine.root / "content" / "blobs" / "sha256" / ("0" * 64)
+    stray.write_bytes(b"x")
+    engine.reopen()
+    assert not stray.exists()
+    assert not list((engine.root / "tmp").iterdir())
+    assert engine.images.find("alpine:3").id == ID
+    assert engine.images.inspect(ID).repo_tags == ["alpine:3", "localhost:5000/a/b:x"]
+
+
+# --- names ---
+
+
+def test_find(engine: Engine) -> None:
+    engine.load(ARCHIVE)
+    short = ID[7:19]
+    for name in ("alpine:3", "docker.io/library/alpine:3", ID, ID[7:], short, "sha256:" + short, ID[7:10]):
+        assert engine.images.find(name).id == ID
+    for name, shown in (
+        ("alpine", "alpine:latest"),
+        ("nothing", "nothing:latest"),
+        ("a/b:c", "a/b:c"),
+        ("f" * 64, "sha256:" + "f" * 64),
+        ("alpine@sha256:" + "1" * 64, "alpine@sha256:" + "1" * 64),
+    ):
+        with pytest.raises(ImageNotFound) as caught:
+            engine.images.find(name)
+        assert str(caught.value) == f"No such image: {shown}"
+    with pytest.raises(InvalidParameter, match=r"repository name \(library/Alpine\) must be lowercase"):
+        engine.images.find("Alpine")
+
+
+def test_find_for_a_platform(engine: Engine) -> None:
+    engine.load(docker_old((config([], architecture="arm64", variant="v8"), [], ["arm:1"])))
+    assert engine.images.find("arm:1", platform="linux/arm64").variant == "v8"
+    with pytest.raises(NotFound) as caught:
+        engine.images.find("arm:1", platform="linux/amd64")
+    assert str(caught.value) == (
+        "image with reference arm:1 was found but does not match the specified platform: "
+        "wanted linux/amd64, actual: linux/arm64/v8"
+    )
+
+
+def test_tag(engine: Engine) -> None:
+    engine.load(ARCHIVE)
+    engine.tag("alpine:3", "mine")
+    engine.tag(ID[7:20], "mine", "2")
+    assert engine.images.find("mine:2").id == ID
+    assert engine.actions()[1:] == [("tag", "mine:latest"), ("tag", "mine:2")]
+    assert engine.images.inspect("mine").metadata.last_tag_time > "2020"
+    for repo, tag, message in (
+        ("sha256", "x", "refusing to create an ambiguous tag using digest algorithm as name"),
+        ("x", "bad tag", "invalid tag format"),
+        ("X", "", "repository name (library/X) must be lowercase"),
+        ("x@sha256:" + "1" * 64, "", "cannot import digest reference"),
+        ("", "", "invalid reference format"),
+    ):
+        with pytest.raises(InvalidParameter) as caught:
+            engine.tag("alpine:3", repo, tag)
+        assert message in str(caught.value)
+    with pytest.raises(ImageNotFound):
+        engine.tag("nothing", "x")
+
+
+# --- lists ---
+
+
+def test_inspect(engine: Engine) -> None:
+    engine.load(ARCHIVE)
+    found = engine.images.inspect("alpine:3")
+    assert (found.id, found.created, found.os, found.architecture) == (
+        ID,
+        "2024-03-01T12:00:00.5Z",
+        "linux",
+        "amd64",
+    )
+    assert found.repo_tags == ["alpine:3", "localhost:5000/a/b:x"]
+    assert found.root_fs.layers == [digest(BASE), digest(TOP)]
+    assert found.graph_driver.name == "fake"
+    assert found.metadata.last_tag_time == "0001-01-01T00:00:00Z"
+    history = engine.images.history("alpine:3")
+    assert [(entry.id, entry.created_by, entry.size) for entry in history] == [
+        (ID, "step 1", len("etc/top")), ("<missing>", "step 0", len("etc/basebin/sh")),
+    ]  # fmt: skip
+    assert history[0].tags == ["alpine:3", "localhost:5000/a/b:x"]
+    assert history[0].created == 1709294400
+
+
+def test_list_and_filters(engine: Engine) -> None:
+    engine.load(ARCHIVE)
+    young = config([BASE], created="2025-01-01T00:00:00Z", config={"Labels": {"made": "there", "x": ""}})
+    timeless = config([], created=None, config=None)
+    engine.load(docker_old((young, [BASE], ["young:1"]), (timeless, [], [])))
+
+    def ids(**filters: list[str]) -> list[str]:
+        return [summary.id for summary in engine.images.list(all=False, filters=filters)]
+
+    everything = [digest(young), ID, digest(timeless)]
+    assert ids() == everything
+    assert ids(dangling=["true"]) == [digest(timeless)]
+    assert ids(dangling=["0"]) == everything[:2]
+    assert ids(label=["made"]) == everything[:2]
+    assert ids(label=["made=there", "x"]) == [digest(young)]
+    assert ids(before=["young:1"]) == [ID]
+    assert ids(since=["alpine:3"]) == [digest(young)]
+    assert ids(until=["2024-06-01T00:00:00Z"]) == [ID]
+    assert ids(reference=["alp*"]) == [ID]
+    assert ids(reference=["localhost:5000/*/b", "young"]) == everything[:2]
+    only = engine.images.list(all=False, filters={"reference": ["alpine"]})
+    assert only[0].repo_tags == ["alpine:3"]
+    for filters, message in (
+        ({"x": ["1"]}, "invalid filter 'x'"), ({"dangling": ["maybe"]}, "invalid filter 'dangling=[maybe]'"),
+        ({"dangling": []}, "invalid filter 'dangling=[]'"), ({"reference": ["["]}, "syntax error in pattern"),
+    ):  # fmt: skip
+        with pytest.raises(InvalidParameter) as caught:
+            engine.images.list(all=False, filters=filters)
+        assert str(caught.value) == message
+    with pytest.raises(ImageNotFound):
+        ids(before=["nothing"])
+    summary = engine.images.list(all=False, filters={"reference": ["young"]}, shared_size=True)[0]
+    assert (summary.shared_size, summary.containers, summary.labels) == (14, -1, {"made": "there", "x": ""})
+
+
+# --- removal ---
+
+
+class Containers:
+    def __init__(self, **running: bool) -> None:
+        self.running = running
+
+    def containers_of(self, image_id: str) -> list[tuple[str, bool]]:
+        return [(name * 16, runs) for name, runs in self.running.items()] if image_id == ID else []
+
+
+def test_remove_names_then_the_image(engine: Engine) -> None:
+    engine.load(ARCHIVE)
+    assert engine.remove("alpine:3") == [("untagged", "alpine:3")]
+    assert engine.remove("localhost:5000/a/b:x") == [
+        ("untagged", "localhost:5000/a/b:x"), ("deleted", ID),
+        ("deleted", CHAIN), ("deleted", digest(BASE)),
+    ]  # fmt: skip
+    assert engine.nothing_left()
+    assert engine.actions() == [("load", ID), ("untag", ID), ("untag", ID), ("delete", ID)]
+    with pytest.raises(ImageNotFound, match="No such image: alpine:3"):
+        engine.remove("alpine:3")
+
+
+def test_remove_by_id(engine: Engine) -> None:
+    engine.load(ARCHIVE)
+    with pytest.raises(Conflict) as caught:
+        engine.remove(ID[7:19])
+    assert str(caught.value) == (
+        f"conflict: unable to delete {SHORT} (must be forced) - image is referenced in multiple repositories"
+    )
+    assert engine.remove(ID[7:19], force=True) == [
+        ("untagged", "alpine:3"), ("untagged", "localhost:5000/a/b:x"), ("deleted", ID),
+        ("deleted", CHAIN), ("deleted", digest(BASE)),
+    ]  # fmt: skip
+    assert engine.nothing_left()
+
+
+def test_shared_layers_stay(engine: Engine) -> None:
+    engine.load(ARCHIVE)
+    other = config([BASE])
+    engine.load(docker_old((other, [BASE], ["base:1"])))
+    engine.remove("alpine:3")
+    assert engine.remove("localhost:5000/a/b:x")[1:] == [("deleted", ID), ("deleted", CHAIN)]
+    assert set(engine.storage.snapshots) == {digest(BASE)}
+    assert engine.blobs() == {digest(other), digest(BASE)}
+
+
+def test_containers_stand_against_removal(engine: Engine) -> None:
+    engine.load(ARCHIVE)
+    engine.remove("localhost:5000/a/b:x")
+    engine.images.users = Containers(abcd=True)
+    with pytest.raises(Conflict) as caught:
+        engine.remove("alpine:3")
+    assert str(caught.value) == (
+        'conflict: unable to remove repository reference "alpine:3" (must force) - container abcdabcdabcd '
+        f"is using its referenced image {SHORT}"
+    )
+    with pytest.raises(Conflict) as caught:
+        engine.remove(ID, force=True)
+    assert str(caught.value) == (
+        f"conflict: unable to delete {SHORT} (cannot be forced) - "
+        "image is being used by running container abcdabcdabcd"
+    )
+    engine.images.users = Containers(abcd=False)
+    with pytest.raises(Conflict) as caught:
+        engine.remove(ID)
+    assert str(caught.value) == (
+        f"conflict: unable to delete {SHORT} (must be forced) - "
+        "image is being used by stopped container abcdabcdabcd"
+    )
+    # a running container: the name goes by force, the image stays
+    engine.images.users = Containers(abcd=True)
+    assert engine.remove("alpine:3", force=True) == [("untagged", "alpine:3")]
+    assert engine.images.find(ID).id == ID
+
+
+def test_forced_removal_under_a_stopped_container(engine: Engine) -> None:
+    engine.load(ARCHIVE)
+    engine.images.users = Containers(abcd=False)
+    assert engine.remove(ID, force=True)[-1] == ("deleted", ID)
+    with pytest.raises(ImageNotFound):
+        engine.images.find(ID)
+    assert engine.images.chains_in_use() == set(engine.storage.snapshots) == {digest(BASE), CHAIN}
+    engine.reopen()
+    assert not engine.images.list(all=True, filters={})
+    engine.images.users = Containers()
+    asyncio.run(engine.images.collect())
+    assert engine.nothing_left()
+
+
+def test_loading_again_what_was_removed_by_force(engine: Engine) -> None:
+    engine.load(ARCHIVE)
+    engine.images.users = Containers(abcd=False)
+    engine.remove(ID, force=True)
+    engine.load(ARCHIVE)
+    assert engine.images.find(ID).id == ID
+    engine.images.users = Containers()
+    asyncio.run(engine.images.collect())
+    assert engine.images.find("alpine:3").id == ID
+
+
+def test_snapshot_in_use_elsewhere_stays(engine: Engine) -> None:
+    engine.load(ARCHIVE)
+    engine.storage.bases.add(CHAIN)
+    assert engine.remove(ID, force=True)[-1] == ("deleted", ID)
+    assert len(engine.storage.snapshots) == 2
