@@ -610,8 +610,12 @@ static void client_drop(struct client *c)
     c->leaving = true;
     if (c->input)
         input_ended(c);
-    if (c->watch.fd >= 0) /* somebody else may hold the same connection open: say the end in so many words */
-        shutdown(c->watch.fd, SHUT_WR);
+    /* Somebody else may hold the same connection open, so say the end in so many words; and read what it still
+     * says, for a close over unread input would reach it as a reset instead of an end. */
+    static char waste[4096];
+    shutdown(c->watch.fd, SHUT_WR);
+    for (int i = 0; i < 64 && recv(c->watch.fd, waste, sizeof waste, MSG_DONTWAIT) > 0; i++)
+        ;
     watch_close(&c->watch);
     free(c->queue);
     free(c);

@@ -13,7 +13,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 import msgspec
@@ -39,10 +39,14 @@ _LAST_REAP_S: Final = 1.0
 
 
 class _Record(msgspec.Struct):
-    """What a later daemon has to know to clean up after a task: the file ``task`` of its run directory."""
+    """What a later daemon has to know to clean up after a task: the file ``task`` of its run directory.
+
+    ``parent`` is whether the group above the container's came with our tasks and goes with the last of them.
+    """
 
     runtime: str
     cgroup: str
+    parent: bool
     version: int = 1
 
 
@@ -84,7 +88,7 @@ class RuntimeService:
         self._on_oom = on_oom
         self._hide_unified = hide_unified
         self._cgroups: Layout | None = None
-        self._parents: dict[str, bool] = {}  # cgroups above containers' → whether they came with ours
+        self._parents: dict[str, bool] = {}  # groups above containers' → whether they came with our tasks
         self._shims: dict[str, ShimConnection] = {}  # of tasks that start or run
         self._leaving: set[ShimConnection] = set()  # of tasks that ended; these serve their last clients
         self._starting: dict[str, asyncio.Future[Started | Failed | Exit]] = {}
@@ -156,11 +160,10 @@ class RuntimeService:
         runtime = self._runtimes.find(task.runtime)
         directory = self._shims_directory / task.id
         directory.mkdir(mode=0o700)
-        record = _Record(runtime.name, task.cgroup_path)
+        record = _Record(runtime.name, task.cgroup_path, self._note_parent(task.cgroup_path))
         _write(directory / _RECORD, msgspec.json.encode(record))
         task.bundle.mkdir(mode=0o700, parents=True, exist_ok=True)
         _write(task.bundle / "config.json", task.spec)
-        self._note_parent(task.cgroup_path)
         program = runtime.descriptor()
         fds = [control.fileno()]
         if program is not None:
@@ -346,6 +349,8 @@ class RuntimeService:
                     raise
                 runtime.run("delete", "--force", container)
                 group.remove()
+            if record.parent:
+                self._parents[_parent(record.cgroup)] = True
         for directory in (state, self._shims_directory / container):
             with suppress(FileNotFoundError):
                 fs.remove_tree(directory)
@@ -512,11 +517,14 @@ class RuntimeService:
             return None
         return next(tree.mountpoint for tree in layout.hierarchies if tree.version == 2)
 
-    def _note_parent(self, cgroup_path: str) -> None:
-        """Remember whether the group above a container's comes with ours: then it goes with us as well."""
-        parent = Group(self._layout(), f"{cgroup_path}/..") if cgroup_path.strip("/").count("/") else None
-        if parent is not None and parent.path not in self._parents:
-            self._parents[parent.path] = not parent.exists()
+    def _note_parent(self, cgroup_path: str) -> bool:
+        """Return whether the group above a container's comes with our tasks (asked before it is made)."""
+        parent = _parent(cgroup_path)
+        if parent == "/":
+            return False
+        if parent not in self._parents:
+            self._parents[parent] = not Group(self._layout(), parent).exists()
+        return self._parents[parent]
 
 
 async def _reap(pid: int) -> None:
@@ -525,6 +533,10 @@ async def _reap(pid: int) -> None:
     while pid and not reap(pid):
         await asyncio.sleep(pause_s)
         pause_s = min(2 * pause_s, _LAST_REAP_S)
+
+
+def _parent(cgroup_path: str) -> str:
+    return str(PurePosixPath("/", cgroup_path).parent)
 
 
 def _read_exit(directory: Path) -> Exit | None:

@@ -14,6 +14,7 @@ import subprocess
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ParamSpec
 
@@ -220,8 +221,26 @@ class Yard:
         client, end = self.client(ALL)
         exec_id = new_id()
         document = json.dumps(process(args, tty=tty)).encode()
-        await self.service.exec_start(container, ExecSpec(exec_id, document, tty, stdin), end)
+        try:
+            await self.service.exec_start(container, ExecSpec(exec_id, document, tty, stdin), end)
+        except BaseException:
+            end[0].close()  # still ours
+            raise
         return exec_id, client
+
+    async def detached_exec(self, container: str, *args: str, tty: bool = False) -> str:
+        """Start an exec with no client; return its id."""
+        exec_id = new_id()
+        document = json.dumps(process(args, tty=tty)).encode()
+        await self.service.exec_start(container, ExecSpec(exec_id, document, tty, open_stdin=False), None)
+        return exec_id
+
+    def without_namespace(self, task: TaskSpec, kind: str) -> TaskSpec:
+        """Return ``task`` in the host's namespace of that kind."""
+        document = json.loads(task.spec)
+        spaces = document["linux"]["namespaces"]
+        document["linux"]["namespaces"] = [space for space in spaces if space["type"] != kind]
+        return replace(task, spec=json.dumps(document).encode())
 
     async def exit_of(self, container: str) -> Exit:
         """Wait until the end of a task was reported; fails if it was reported twice."""
