@@ -7,6 +7,7 @@ Source: pax(1) "ustar Interchange Format" and "pax Header Block"; tar(5) of liba
 """
 
 import binascii
+import functools
 import os
 import zlib
 from collections.abc import Iterator, Sequence
@@ -76,8 +77,7 @@ def is_end(block: bytes) -> bool:
 def decode_header(block: bytes) -> Entry:
     """Decode the header ``block`` of 512 bytes. Raises BadArchive if it is not one."""
     _verify(block)
-    name = block[:100]
-    name = name[: name.index(0)] if 0 in name else name
+    name = block[:100].partition(b"\0")[0]
     magic = block[257:263]
     if magic == b"ustar\0" and block[345]:
         # star keeps two times in the last 24 bytes of the prefix
@@ -289,27 +289,24 @@ def _verify(block: bytes) -> None:
 
 
 def _number(block: bytes, start: int, end: int, what: str, name: bytes) -> int:
-    """Decode a number: octal digits between blanks and NULs, or base-256 (GNU) if the top bit is set."""
     try:
-        if block[end - 1] in b"\0 ":
-            return int(block[start : end - 1], 8)
-    except ValueError:
-        pass  # not the usual form
-    text = block[start:end]
+        return _decode_number(block[start:end])
+    except ValueError as error:
+        raise BadArchive(f"{shown(name)}: invalid {what} in its tar header") from error
+
+
+@functools.lru_cache(maxsize=1024)  # owners, modes and times repeat
+def _decode_number(text: bytes) -> int:
+    """Decode a number: octal digits between blanks and NULs, or base-256 (GNU) if the top bit is set."""
     if text[0] & 0x80:
-        value = int.from_bytes(text, "big", signed=False) & ((1 << (8 * len(text) - 1)) - 1)
+        value = int.from_bytes(text, "big") & ((1 << (8 * len(text) - 1)) - 1)
         if text[0] & 0x40:
             value -= 1 << (8 * len(text) - 1)
         if not -(1 << 63) <= value < 1 << 63:
-            raise BadArchive(f"{shown(name)}: {what} out of range")
+            raise ValueError("out of range")
         return value
-    digits = text.strip(b" \0")
-    if not digits:
-        return 0
-    try:
-        return int(digits.split(b"\0", 1)[0], 8)
-    except ValueError:
-        raise BadArchive(f"{shown(name)}: invalid {what} in its tar header") from None
+    digits = text.strip(b" \0").partition(b"\0")[0]
+    return int(digits, 8) if digits else 0
 
 
 def _natural(text: bytes) -> int:

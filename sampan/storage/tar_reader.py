@@ -63,6 +63,7 @@ class TarReader:
         self._left = 0  # bytes of the present entry's data not yet taken
         self._padding = 0
         self._name = b""
+        self._ended = False
 
     def __iter__(self) -> Iterator[Entry]:
         while (entry := self.next()) is not None:
@@ -70,6 +71,8 @@ class TarReader:
 
     def next(self) -> Entry | None:
         """Return the next entry, or None at the end of the archive."""
+        if self._ended:
+            return None
         self._skip(self._left + self._padding)
         self._left = self._padding = 0
         long_name = long_link = b""
@@ -83,6 +86,7 @@ class TarReader:
                     following = self._take_block()
                     if following is not None and not is_end(following):
                         raise BadArchive("invalid tar header")
+                self._ended = True
                 return None
             entry = decode_header(block)
             self._name = entry.name
@@ -137,8 +141,10 @@ class TarReader:
         """
         if self._left <= len(self._buffer) - self._at and entry.sparse is None and self._left < _HOLE:
             end = self._at + self._left  # as most files are: small, and all of it there
-            _write(fd, self._buffer[self._at : end])
+            data = self._buffer[self._at : end]
             self._at, self._left = end, 0
+            if (written := os.write(fd, data)) != len(data):
+                _write_at(fd, written, memoryview(data)[written:])
             return
         offset = 0
         for piece in self.chunks():
@@ -252,21 +258,18 @@ class TarReader:
         raise BadArchive(f"unexpected end of the archive {where}")
 
 
-def _write(fd: int, data: bytes | memoryview) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
-
-
 def _write_with_holes(fd: int, offset: int, data: memoryview) -> None:
-    """Write ``data`` at ``offset`` of a file that ends before it, leaving out whole blocks of zeros."""
-    start = 0
-    at = -offset % _HOLE
-    while at + _HOLE <= len(data):
-        if data[at] == data[at + _HOLE - 1] == 0 and data[at : at + _HOLE].tobytes() == _ZEROS:
+    """Write ``data`` at ``offset`` of a file that ends before it, leaving out stretches of zeros.
+
+    A stretch is what lies between two multiples of ``_HOLE`` in the file.
+    """
+    start = at = 0
+    while at < len(data):
+        end = min(at + _HOLE - (offset + at) % _HOLE, len(data))
+        if data[at] == data[end - 1] == 0 and data[at:end].tobytes() == _ZEROS[: end - at]:
             _write_at(fd, offset + start, data[start:at])
-            start = at + _HOLE
-        at += _HOLE
+            start = end
+        at = end
     _write_at(fd, offset + start, data[start:])
 
 
