@@ -9,6 +9,7 @@ import asyncio
 import logging
 import select
 import socket
+from asyncio.trsock import TransportSocket
 from collections.abc import Coroutine
 from contextlib import aclosing
 from typing import Any, Final, Protocol, cast
@@ -432,8 +433,8 @@ class Connection(asyncio.Protocol):
             self._timer = None
 
 
-def _unix_socket(transport: asyncio.Transport) -> asyncio.trsock.TransportSocket | None:
-    plain: asyncio.trsock.TransportSocket | None = transport.get_extra_info("socket")
+def _unix_socket(transport: asyncio.Transport) -> TransportSocket | None:
+    plain: TransportSocket | None = transport.get_extra_info("socket")
     return plain if plain is not None and plain.family == socket.AF_UNIX and plain.fileno() >= 0 else None
 
 
@@ -452,7 +453,7 @@ class _HangupWatch:
     An epoll set of our own reports nothing but EPOLLHUP and EPOLLERR, and is itself watched by the loop.
     """
 
-    def __init__(self, plain: asyncio.trsock.TransportSocket, task: asyncio.Task[None]) -> None:
+    def __init__(self, plain: TransportSocket, task: asyncio.Task[None]) -> None:
         self._epoll = select.epoll()
         self._epoll.register(plain.fileno(), 0)
         self._task = task

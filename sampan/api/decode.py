@@ -9,7 +9,7 @@ import types
 import typing
 from collections.abc import Callable
 from functools import cache
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import msgspec
 
@@ -43,7 +43,7 @@ def decode(data: bytes, kind: type[T]) -> T:
     if document is None:
         document = {}
     try:
-        return msgspec.convert(_fixer(kind)(document), kind)
+        return msgspec.convert(_fixer(cast("Any", kind))(document), kind)
     except msgspec.ValidationError as error:
         raise InvalidParameter(f"invalid JSON: {_mismatch(str(error), kind.__name__)}") from error
 

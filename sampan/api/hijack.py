@@ -26,6 +26,9 @@ class Stream(Protocol):
     async def write(self, data: bytes) -> None:
         """Send ``data``; wait while the client is slow. Raises ConnectionResetError when it has gone."""
 
+    def post(self, data: bytes) -> None:
+        """Send ``data`` (little of it) without waiting; no-op when the client has gone."""
+
     async def write_eof(self) -> None:
         """Close the sending side; the client may go on sending."""
 
@@ -114,6 +117,11 @@ class Hijacked:
         self._transport.write(data)
         if self._writable is not None:
             await self._writable
+
+    def post(self, data: bytes) -> None:
+        """Send ``data`` (little of it) without waiting; no-op when the client has gone."""
+        if not (self._lost or self._transport.is_closing()):
+            self._transport.write(data)
 
     async def write_eof(self) -> None:
         """Close the sending side; the client may go on sending."""

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from sampan.containers.service import ContainersService
     from sampan.images.service import ImagesService
     from sampan.networks.service import NetworksService
+    from sampan.storage.service import StorageService
     from sampan.volumes.service import VolumesService
 
 
@@ -21,5 +22,6 @@ class Services:
     images: "ImagesService"
     networks: "NetworksService"
     volumes: "VolumesService"
+    storage: "StorageService"
     system: "System"
     events: EventBus

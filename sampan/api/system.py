@@ -11,7 +11,6 @@ from sampan import __version__
 from sampan.api.versions import MAX, MIN
 from sampan.base.times import now
 from sampan.kernel.host import HostFacts, ipv4_forwarding
-from sampan.wire.containers import ContainerSummary
 from sampan.wire.system import (
     AddressPool,
     FirewallBackend,
@@ -74,6 +73,11 @@ class System:
         self._drivers = drivers
         self.listeners = 0  # clients that read the event stream
 
+    @property
+    def cgroup_v2(self) -> bool:
+        """Whether the host has cgroup v2 alone."""
+        return self._facts.cgroup_version == 2
+
     def version(self) -> Version:
         """Return the versions of the engine and its parts."""
         facts = self._facts
@@ -103,17 +107,19 @@ class System:
             build_time="",
         )
 
-    def info(self, containers: Sequence[ContainerSummary], images: int) -> Info:
-        """Return the facts of the daemon and its host, given every container and the number of images."""
+    def info(self, containers: tuple[int, int, int], images: int) -> Info:
+        """Return the facts of the daemon and its host.
+
+        ``containers``: how many run, are paused, are neither; ``images``: how many there are.
+        """
         facts, settings, drivers = self._facts, self.settings, self._drivers
-        running = sum(c.state in {"running", "restarting"} for c in containers)
-        paused = sum(c.state == "paused" for c in containers)
+        running, paused, stopped = containers
         return Info(
             id=settings.id,
-            containers=len(containers),
+            containers=running + paused + stopped,
             containers_running=running,
             containers_paused=paused,
-            containers_stopped=len(containers) - running - paused,
+            containers_stopped=stopped,
             images=images,
             driver=drivers.storage,
             driver_status=drivers.storage_status(),

@@ -189,10 +189,3 @@ class Progress(msgspec.Struct, omit_defaults=True):
     error: str = ""
     error_detail: dict[str, Any] | None = field(default=None, name="errorDetail")
     aux: dict[str, Any] | None = None
-
-
-class Pruned(msgspec.Struct, rename="pascal"):
-    """POST /containers/prune; SpaceReclaimed in bytes."""
-
-    containers_deleted: list[str] | None
-    space_reclaimed: int

@@ -3,6 +3,14 @@
 from typing import Final
 
 from sampan.api.router import Routes
-from sampan.api.routes import system
+from sampan.api.routes import containers, execs, images, networks, system, unavailable, volumes
 
-GROUPS: Final[tuple[Routes, ...]] = (system.routes,)
+GROUPS: Final[tuple[Routes, ...]] = (
+    containers.routes,
+    execs.routes,
+    images.routes,
+    networks.routes,
+    volumes.routes,
+    system.routes,
+    unavailable.routes,
+)

@@ -3,20 +3,26 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator
-from typing import Final
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
 
 import msgspec
 
 from sampan.api.filters import Filters, matches_exactly, matches_labels, matches_prefix
+from sampan.api.render import render_containers, render_images, render_info
 from sampan.api.request import Request
 from sampan.api.response import Response, StreamResponse, json
 from sampan.api.router import Routes
 from sampan.api.services import Services
-from sampan.api.versions import old_info
+from sampan.api.versions import MAX_VERSION
 from sampan.base.errors import InvalidParameter
 from sampan.base.events import Event, EventBus
+from sampan.base.threads import blocking
 from sampan.base.times import parse_moment_ns
+from sampan.volumes.service import disk_usage as volume_size
 from sampan.wire.system import EventActor, EventMessage
+from sampan.wire.volumes import Volume
 
 routes = Routes()
 
@@ -50,10 +56,9 @@ def version(request: Request, services: Services) -> Response:
 
 
 @routes.get("/info")
-async def info(request: Request, services: Services) -> Response:
-    containers = await services.containers.list(all=True, limit=0, size=False, filters={})
-    images = services.images.list(all=True, filters={})
-    return json(old_info(services.system.info(containers, len(images)), request.version))
+def info(request: Request, services: Services) -> Response:
+    images = len(services.images.list(all=True, filters={}))
+    return json(render_info(services.system.info(services.containers.counts(), images), request.version))
 
 
 @routes.get("/events")
@@ -79,14 +84,14 @@ async def _event_stream(
                     in_time = (since_ns or 0) <= event.time_ns <= (until_ns or event.time_ns)
                     if in_time and matches(filters, event):
                         yield render(event)
-            timeout = None if until_ns is None else (until_ns - time.time_ns()) / 1e9
-            try:
-                async with asyncio.timeout(timeout):
-                    async for event in subscription:
-                        if matches(filters, event):
-                            yield render(event)
-            except TimeoutError:
-                return
+            coming = aiter(subscription)
+            with suppress(TimeoutError, StopAsyncIteration):
+                while True:
+                    left_s = None if until_ns is None else max(0.0, (until_ns - time.time_ns()) / 1e9)
+                    async with asyncio.timeout(left_s):
+                        event = await anext(coming)
+                    if matches(filters, event):
+                        yield render(event)
     finally:
         services.system.listeners -= 1
 
@@ -139,3 +144,43 @@ def render(event: Event) -> bytes:
         message.id = event.actor
         message.from_ = event.attributes.get("image", "") if event.type == "container" else ""
     return _encode(message) + b"\n"
+
+
+_OBJECTS: Final = ("container", "image", "volume", "build-cache")
+
+
+@routes.get("/system/df")
+async def disk_usage(request: Request, services: Services) -> Response:
+    wanted = request.query.all("type") if request.version >= (1, 42) else []
+    for name in wanted:
+        if name not in _OBJECTS:
+            raise InvalidParameter(f"unknown object type: {name}")
+    wanted = wanted or list(_OBJECTS)
+    answer: dict[str, Any] = {
+        "LayersSize": 0,
+        "Images": None,
+        "Containers": None,
+        "Volumes": None,
+        "BuildCache": [] if "build-cache" in wanted else None,
+    }
+    if request.version < (1, 42):
+        answer["BuilderSize"] = 0
+    if "image" in wanted:
+        images = services.images.list(all=False, filters={}, shared_size=True)
+        users = {image.id: len(services.containers.containers_of(image.id)) for image in images}
+        answer["Images"] = render_images(images, users, MAX_VERSION)
+        usages = [await services.storage.usage(chain) for chain in services.images.chains_in_use()]
+        answer["LayersSize"] = sum(usage.size for usage in usages)
+    if "container" in wanted:
+        found = await services.containers.list_containers(all=True, size=True)
+        answer["Containers"] = render_containers(found, request.version)
+    if "volume" in wanted:
+        volumes = services.volumes.list_volumes({})
+        answer["Volumes"] = [await _used_volume(services, volume) for volume in volumes]
+    return json(answer)
+
+
+async def _used_volume(services: Services, volume: Volume) -> dict[str, Any]:
+    size = await blocking(volume_size, Path(volume.mountpoint))
+    users = services.volumes.users.containers_using(volume.name)
+    return {**msgspec.to_builtins(volume), "UsageData": {"Size": size, "RefCount": len(users)}}

@@ -1,0 +1,123 @@
+"""The rest of the Engine API's surface: paths that are known, and why they answer with an error.
+
+What belongs to a swarm gets Docker's own words for a node that is in none.
+"""
+
+from typing import Final
+
+from sampan.api.request import Request
+from sampan.api.response import Answer, json
+from sampan.api.router import Handler, Routes
+from sampan.api.services import Services
+from sampan.base.errors import NotImplementedHere, Unavailable
+from sampan.wire.answers import PrunedBuildCache
+
+routes = Routes()
+
+_NO_MANAGER: Final = (
+    'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" '
+    "to connect this node to swarm and try again."
+)
+_NOT_IN_SWARM: Final = "This node is not part of a swarm"
+_SUBJECTS: Final = {
+    "Container statistics are": ["GET /containers/{name}/stats"],
+    "Copying files to and from containers is": [
+        "HEAD /containers/{name}/archive",
+        "GET /containers/{name}/archive",
+        "PUT /containers/{name}/archive",
+    ],
+    "Checkpoints are": [
+        "GET /containers/{name}/checkpoints",
+        "POST /containers/{name}/checkpoints",
+        "DELETE /containers/{name}/checkpoints/{checkpoint}",
+    ],
+    "Making images from containers is": ["POST /commit"],
+    "Building images is": ["POST /build", "POST /build/cancel", "POST /session", "POST /grpc"],
+    "Pulling and importing images is": ["POST /images/create"],
+    "Pushing images is": ["POST /images/{name...}/push"],
+    "Pruning images is": ["POST /images/prune"],
+    "Saving images is": ["GET /images/get", "GET /images/{name...}/get"],
+    "Searching for images is": ["GET /images/search"],
+    "Listing attestations is": ["GET /images/{name...}/attestations"],
+    "Asking registries is": ["GET /distribution/{name...}/json"],
+    "Logging in to registries is": ["POST /auth"],
+    "Creating networks is": ["POST /networks/create"],
+    "Removing networks is": ["DELETE /networks/{name}"],
+    "Connecting containers to further networks is": [
+        "POST /networks/{name}/connect",
+        "POST /networks/{name}/disconnect",
+    ],
+    "Swarm mode is": ["POST /swarm/init", "POST /swarm/join"],
+    "Managing plugins is": [
+        "GET /plugins/privileges",
+        "GET /plugins/{name...}/json",
+        "DELETE /plugins/{name...}",
+        "POST /plugins/pull",
+        "POST /plugins/create",
+        "POST /plugins/{name...}/enable",
+        "POST /plugins/{name...}/disable",
+        "POST /plugins/{name...}/upgrade",
+        "POST /plugins/{name...}/push",
+        "POST /plugins/{name...}/set",
+    ],
+}
+_MANAGER_ONLY: Final = [
+    "GET /swarm",
+    "POST /swarm/update",
+    "GET /swarm/unlockkey",
+    "POST /swarm/unlock",
+    "GET /nodes",
+    "GET /nodes/{id}",
+    "DELETE /nodes/{id}",
+    "POST /nodes/{id}/update",
+    "GET /services",
+    "POST /services/create",
+    "GET /services/{id}",
+    "DELETE /services/{id}",
+    "POST /services/{id}/update",
+    "GET /services/{id}/logs",
+    "GET /tasks",
+    "GET /tasks/{id}",
+    "GET /tasks/{id}/logs",
+    "GET /secrets",
+    "POST /secrets/create",
+    "GET /secrets/{id}",
+    "DELETE /secrets/{id}",
+    "POST /secrets/{id}/update",
+    "GET /configs",
+    "POST /configs/create",
+    "GET /configs/{id}",
+    "DELETE /configs/{id}",
+    "POST /configs/{id}/update",
+    "PUT /volumes/{name}",
+]
+
+
+@routes.get("/plugins")
+def list_plugins(request: Request, services: Services) -> Answer:
+    return json([])
+
+
+@routes.post("/build/prune")
+def prune_build_cache(request: Request, services: Services) -> Answer:
+    return json(PrunedBuildCache())
+
+
+@routes.post("/swarm/leave")
+def leave_swarm(request: Request, services: Services) -> Answer:
+    raise Unavailable(_NOT_IN_SWARM)
+
+
+def _refuse(sentence: str, error: type[NotImplementedHere] | type[Unavailable]) -> Handler:
+    def refuse(request: Request, services: Services) -> Answer:
+        raise error(sentence)
+
+    return refuse
+
+
+for _subject, _paths in _SUBJECTS.items():
+    for _method, _path in (line.split(" ") for line in _paths):
+        _sentence = f"{_subject} not supported by this version of sampan"
+        routes.add(_method, _path, _refuse(_sentence, NotImplementedHere))
+for _method, _path in (line.split(" ") for line in _MANAGER_ONLY):
+    routes.add(_method, _path, _refuse(_NO_MANAGER, Unavailable))
