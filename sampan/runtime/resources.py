@@ -36,7 +36,7 @@ _DISCARDED: Final = "or the cgroup is not mounted."
 
 def cgroup_path(parent: str, container: str) -> str:
     """Return a container's cgroup below ``--cgroup-parent`` (empty: ``/docker``); ``..`` leads nowhere."""
-    return posixpath.normpath(f"/{(parent or _CGROUP_PARENT).strip('/')}") + f"/{container}"
+    return "/" + posixpath.normpath(f"/{parent or _CGROUP_PARENT}/{container}").lstrip("/")
 
 
 def check_resources(host: HostConfig, facts: HostFacts, *, update: bool = False) -> list[str]:
