@@ -49,11 +49,11 @@ class User(_Document, frozen=True):
 
 
 class LinuxCapabilities(_Document, frozen=True):
-    """The capability sets of a process, by ``CAP_`` names."""
+    """The capability sets of a process, by ``CAP_`` names; an empty one is written too, and means none."""
 
-    bounding: Sequence[str] = ()
-    effective: Sequence[str] = ()
-    permitted: Sequence[str] = ()
+    bounding: Sequence[str]
+    effective: Sequence[str]
+    permitted: Sequence[str]
     inheritable: Sequence[str] = ()
     ambient: Sequence[str] = ()
 
