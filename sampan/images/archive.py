@@ -1,6 +1,6 @@
 """An image archive on its way in: every file of it lands once, hashed, a rename away from the store.
 
-    <data-root>/tmp/load-<random>/<n>     a file of the archive
+    <data-root>/tmp/image-work-<random>/<n>     a file of the archive
 
 Files of any size go straight to disk files of their own while the archive arrives; small ones, the documents,
 stay in memory. So a layer of the archive becomes a blob by a rename: its bytes are written once.
@@ -8,7 +8,6 @@ stay in memory. So a layer of the archive becomes a blob by a rename: its bytes 
 
 import io
 import os
-import tempfile
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -23,7 +22,6 @@ from sampan.oci.descriptor import MAX_DOCUMENT
 from sampan.oci.digest import CANONICAL, Digest, Hasher, InvalidDigest
 from sampan.storage.tar_header import CONTIGUOUS, FILE, HARD_LINK, SYMBOLIC_LINK, Entry
 
-TEMPORARY_PREFIX: Final = "load-"
 MAX_ENTRIES: Final = 1 << 16
 MAX_LINKS: Final = 40  # as the kernel's own limit for symbolic links in a path
 _IN_MEMORY: Final = 64 << 10
@@ -61,7 +59,7 @@ class Archive:
         self._store = store
         self._hold = hold
         self._limits = limits
-        self._folder = tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=store.temporary)
+        self._folder = store.temporary_folder()
         self._tree = _Tree()
         self._tar = TarStream(self)
         self._decompressor: Decompressor | None = None
@@ -132,7 +130,7 @@ class Archive:
         if member.size <= _IN_MEMORY and self._in_memory + member.size <= _MEMORY_LIMIT:
             self._in_memory += member.size
             return
-        member.path = Path(self._folder, str(self._entries))
+        member.path = self._folder / str(self._entries)
         self._file = member.path.open("xb", buffering=0)
 
     def data(self, piece: memoryview) -> None:
@@ -257,9 +255,3 @@ def _promised(name: str) -> Digest | None:
         return Digest(f"{algorithm}:{encoded}")
     except InvalidDigest:
         return None
-
-
-def wipe(temporary: Path) -> None:
-    """Remove archives that a crash left behind."""
-    for left in temporary.glob(TEMPORARY_PREFIX + "*"):
-        remove_tree(os.fspath(left))

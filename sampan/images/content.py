@@ -1,7 +1,7 @@
 """The content store: blobs by digest, exactly as they arrived or were made, verified on the way in.
 
     <data-root>/content/blobs/<algorithm>/<hex>     a blob; complete, or not there
-    <data-root>/tmp/…                               blobs on their way in
+    <data-root>/tmp/image-…                         blobs on their way in, and out
 
 A blob appears by one rename, after it was hashed and flushed to the disk. Who needs a blob that no image
 names yet holds it first and looks for it then; ``sweep`` removes what is neither live nor held, so the two
@@ -9,7 +9,6 @@ never race. Blocking; safe to use from any thread.
 """
 
 import os
-import tempfile
 import threading
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
@@ -21,10 +20,13 @@ from typing import BinaryIO, Final, Self
 
 from sampan.base.errors import HostFailure, InvalidParameter
 from sampan.images.errors import BlobNotFound, WrongDigest
+from sampan.kernel.fs import remove_tree
 from sampan.oci.descriptor import MAX_DOCUMENT
 from sampan.oci.digest import CANONICAL, Digest, Hasher
 
-TEMPORARY_PREFIX: Final = "blob-"
+_BLOB: Final = "image-blob-"
+_FOLDER: Final = "image-work-"
+_OURS: Final = (_BLOB, _FOLDER)
 _ALGORITHMS: Final = ("sha256", "sha512")
 
 
@@ -39,8 +41,9 @@ class ContentStore:
         try:
             for folder in (*(self._blobs / algorithm for algorithm in _ALGORITHMS), self.temporary):
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            for left in self.temporary.glob(TEMPORARY_PREFIX + "*"):
-                left.unlink()
+            for left in self.temporary.iterdir():
+                if left.name.startswith(_OURS):
+                    remove_tree(left)
         except OSError as error:
             raise HostFailure(f"cannot open the content store {self._blobs}: {error.strerror}") from error
 
@@ -82,6 +85,16 @@ class ContentStore:
             yield hold
         finally:
             hold.release()
+
+    def temporary_file(self) -> Path:
+        """Return the name of a file that may become a blob; it goes at the next start if it is left."""
+        return self.temporary / f"{_BLOB}{os.urandom(8).hex()}"
+
+    def temporary_folder(self) -> Path:
+        """Make a folder for files that may become blobs; it goes at the next start if it is left."""
+        folder = self.temporary / f"{_FOLDER}{os.urandom(8).hex()}"
+        folder.mkdir(mode=0o700)
+        return folder
 
     def ingest(self, algorithm: str = CANONICAL) -> "Ingest":
         """Start writing a new blob."""
@@ -130,7 +143,7 @@ class ContentStore:
                     continue
                 path = self.path(Digest(digest))
                 size = path.stat().st_size
-                gone = self.temporary / f"{TEMPORARY_PREFIX}{os.urandom(8).hex()}"
+                gone = self.temporary_file()
                 path.rename(gone)
                 swept.paths.append(gone)
                 swept.size += size
@@ -191,9 +204,8 @@ class Ingest:
     def __init__(self, store: ContentStore, algorithm: str) -> None:
         self._store = store
         self._hasher = Hasher(algorithm)
-        descriptor, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=store.temporary)
-        self._path: Path | None = Path(name)
-        self._file = os.fdopen(descriptor, "wb", buffering=0)
+        self._path: Path | None = store.temporary_file()
+        self._file = self._path.open("xb", buffering=0)
         self.size = 0
 
     def write(self, data: bytes | memoryview) -> None:
@@ -203,6 +215,10 @@ class Ingest:
         self.size += len(view)
         while view:
             view = view[self._file.write(view) :]
+
+    def digest(self) -> Digest:
+        """Return the digest of what was written so far."""
+        return self._hasher.digest()
 
     def commit(self, *, expected: str | None = None, size: int | None = None) -> Digest:
         """Verify, flush to the disk and publish the blob; return its digest.

@@ -22,6 +22,7 @@ from sampan.images.store import ImageRecord, ImageStore, LayerRecord
 from sampan.oci.config import ImageConfig
 from sampan.oci.descriptor import Descriptor, InvalidDocument, decode_leniently
 from sampan.oci.digest import Digest
+from sampan.oci.reference import Reference
 from sampan.wire.containers import ContainerConfig
 
 _CONTAINER_CONFIG: Final[msgspec.json.Decoder[ContainerConfig | None]] = msgspec.json.Decoder(
@@ -72,6 +73,14 @@ def container_config(document: msgspec.Raw) -> ContainerConfig | None:
     return decode_leniently(_CONTAINER_CONFIG, bytes(document), "image JSON")
 
 
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """An image that was put in; for each of its names, the ID of the image that had it before."""
+
+    id: str
+    replaced: Sequence[str | None]
+
+
 LayerProgress = Callable[[str, int, int], None]  # diffID, bytes read, bytes in all
 
 
@@ -106,9 +115,13 @@ class Installer:
         return {layer.chain_id for record in self._store.everything() for layer in record.layers}
 
     async def install(
-        self, image: NewImage, hold: Hold, progress: LayerProgress | None = None
-    ) -> ImageRecord:
-        """Put ``image`` in and return its row; one that is there already is completed, not replaced.
+        self,
+        image: NewImage,
+        names: Sequence[Reference],
+        hold: Hold,
+        progress: LayerProgress | None = None,
+    ) -> Installed:
+        """Put ``image`` in under ``names``; one that is there already is completed, not replaced.
 
         Raises InvalidArchive, WrongDigest, TooLarge for what is wrong with it, HostFailure for the disk.
         """
@@ -119,11 +132,13 @@ class Installer:
                 sizes, kept = await _together(self._unpack(image, chain, progress), self._keep(image))
                 point("images.install.row")
                 record = self._record(image, chain, sizes, kept)
-                self._store.put(record)
+                with self._store.transaction():
+                    self._store.put(record)
+                    replaced = [self._store.add_name(name, record.id) for name in names]
         except BaseException:
             await self._layers.drop(reversed(chain), self.live_chains().__contains__)
             raise
-        return record
+        return Installed(record.id, replaced)
 
     def _record(
         self, image: NewImage, chain: Sequence[str], sizes: Sequence[int], kept: Sequence[Digest]

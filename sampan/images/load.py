@@ -79,12 +79,10 @@ class Loader:
         quiet: bool,
     ) -> None:
         for entry in planned:
-            record = await self._installer.install(
-                entry.image, hold, None if quiet else layer_progress(progress)
-            )
-            for reference in entry.names:
-                old = self._store.add_name(reference, record.id)
-                if old is not None and old != record.id:
+            show = None if quiet else layer_progress(progress)
+            installed = await self._installer.install(entry.image, entry.names, hold, show)
+            for reference, old in zip(entry.names, installed.replaced, strict=True):
+                if old is not None and old != installed.id:
                     progress(
                         stream_line(
                             f"The image {reference.familiar} already exists, "
@@ -93,9 +91,9 @@ class Loader:
                     )
                 progress(stream_line(f"Loaded image: {reference.familiar}"))
             if not entry.names:
-                progress(stream_line(f"Loaded image ID: {record.id}"))
-            self._loaded(record.id)
-            _log.info("image loaded", extra={"image": short_id(record.id)})
+                progress(stream_line(f"Loaded image ID: {installed.id}"))
+            self._loaded(installed.id)
+            _log.info("image loaded", extra={"image": short_id(installed.id)})
         self._link(planned)
 
     def _link(self, planned: Sequence[PlannedImage]) -> None:

@@ -7,6 +7,7 @@ from typing import BinaryIO, Final
 from sampan.base.errors import NotImplementedHere
 from sampan.images.archive import Archive, Member
 from sampan.images.compression import MAGIC_BYTES, Compression, detect
+from sampan.images.content import ContentStore
 from sampan.images.errors import InvalidArchive
 from sampan.images.install import NewImage
 from sampan.oci.digest import Digest
@@ -61,6 +62,25 @@ class ArchiveBlob:
         """Return the media type of a layer by its first bytes."""
         with self.open() as file:
             return _LAYER_TYPES[detect(file.read(MAGIC_BYTES))]
+
+
+class StoredBlob:
+    """A blob that is in the content store already."""
+
+    __slots__ = ("_content", "digest", "size")
+
+    def __init__(self, content: ContentStore, digest: Digest, size: int) -> None:
+        self._content = content
+        self.digest: Digest = digest
+        self.size: int = size
+
+    def open(self) -> BinaryIO:
+        """Open the blob."""
+        return self._content.open(self.digest)
+
+    def keep(self) -> Digest:
+        """Nothing is left to do."""
+        return self.digest
 
 
 def check_os(platform: Platform) -> None:

@@ -17,7 +17,7 @@ from sampan.base.faults import point
 from sampan.base.state import StateDB
 from sampan.base.tasks import Tasks
 from sampan.base.threads import blocking
-from sampan.images import archive, describe, remove
+from sampan.images import describe, remove
 from sampan.images.compression import Limits
 from sampan.images.content import ContentStore
 from sampan.images.errors import ImageNotFound
@@ -25,6 +25,7 @@ from sampan.images.filters import ListFilter
 from sampan.images.install import Installer, container_config
 from sampan.images.layers import Layers, Snapshots
 from sampan.images.load import Loader
+from sampan.images.progress import stream_line
 from sampan.images.remove import ImageUsers, NoUsers
 from sampan.images.store import ImageRecord, ImageStore, check_name
 from sampan.oci.config import ImageConfig, parse_config
@@ -85,7 +86,6 @@ class ImagesService:
         self._tasks = Tasks("images")
         self._removing = asyncio.Lock()
         self._cache: dict[str, Image] = {}
-        archive.wipe(self._content.temporary)
         self._content.sweep(self._installer.live_digests()).remove()
 
     # --- looking ---
@@ -226,6 +226,24 @@ class ImagesService:
     def _loaded(self, image_id: str) -> None:
         self._cache.pop(image_id, None)
         self._publish("load", image_id, image_id)
+
+    async def bootstrap(self, spec: str, progress: Callable[[Progress], None]) -> str:
+        """Make the base image ``busybox``, ``debian`` or ``debian:SUITE`` of the host's packages.
+
+        Returns its ID; ``progress`` gets lines for people. Raises as ``bootstrap.make``.
+        """
+        from sampan.images import bootstrap
+
+        async with self._installer.session() as hold:
+            with bootstrap.Workshop(self._content, hold, progress) as workshop:
+                base = await bootstrap.make(spec, workshop)
+                image = await blocking(bootstrap.describe, base, workshop)
+                installed = await self._installer.install(image, base.names, hold)
+        for reference in base.names:
+            progress(stream_line(f"Created image: {reference.familiar}"))
+        self._cache.pop(installed.id, None)
+        self._publish("import", installed.id, base.names[0].familiar)
+        return installed.id
 
     async def tag(self, source: str, repo: str, tag: str) -> None:
         """Give the image ``source`` the name ``repo:tag``, latest if ``tag`` is empty.

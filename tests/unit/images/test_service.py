@@ -372,9 +372,9 @@ def test_loads_side_by_side(engine: Engine) -> None:
 
 def test_leftovers_of_a_crash_go_at_the_start(engine: Engine) -> None:
     engine.load(ARCHIVE)
-    (engine.root / "tmp" / "load-left").mkdir()
-    (engine.root / "tmp" / "load-left" / "1").write_bytes(b"x")
-    (engine.root / "tmp" / "blob-left").write_bytes(b"x")
+    (engine.root / "tmp" / "image-work-left").mkdir()
+    (engine.root / "tmp" / "image-work-left" / "1").write_bytes(b"x")
+    (engine.root / "tmp" / "image-blob-left").write_bytes(b"x")
     stray = engine.root / "content" / "blobs" / "sha256" / ("0" * 64)
     stray.write_bytes(b"x")
     engine.reopen()
