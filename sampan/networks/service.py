@@ -133,6 +133,9 @@ class NetworksService:
             await self.close_sandbox(container)
         for held in self._open_sandboxes.values():
             await self._stop_serving(held)
+            for reservation in held.reservations:
+                self._ports.release(reservation)
+        self._open_sandboxes.clear()
         await self._tasks.close()
         thread, self._thread = self._thread, None
         try:

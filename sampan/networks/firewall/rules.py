@@ -26,59 +26,54 @@ _LOOPBACK: Final = "127.0.0.0/8"
 _COMMENT: Final = 127  # the most that nftables takes (libnftables, NFTNL_UDATA_COMMENT_MAXLEN)
 
 
+_PORT: Final = "inet_proto . inet_service"
+_BASE: Final = (
+    # chain, statement, reason
+    ("", "set bridges { type ifname; }", "the bridges of all networks"),
+    ("", "set closed { type ifname; }", "those whose containers may not talk to each other"),
+    ("", "map to_bridge { type ifname : verdict; }", "what may be forwarded to a bridge"),
+    ("", "map nat_bridge { type ifname : verdict; }", "what is masqueraded towards a bridge"),
+    ("", "map from_bridge { type ifname : verdict; }", "what is masqueraded from a bridge"),
+    (
+        "",
+        f"map {PORTS_AT} {{ type ipv4_addr . {_PORT} : ipv4_addr . inet_service; }}",
+        "ports published on one address",
+    ),
+    (
+        "",
+        f"map {PORTS_ANY} {{ type {_PORT} : ipv4_addr . inet_service; }}",
+        "ports published on every address",
+    ),
+    ("", "chain guard { type filter hook prerouting priority raw; policy accept; }", "first look"),
+    ("guard", f"iifname @bridges ip daddr {_LOOPBACK} drop", "containers never reach 127.0.0.1"),
+    ("guard", f"iifname @bridges ip saddr {_LOOPBACK} drop", "containers never speak as 127.0.0.1"),
+    ("", "chain published { }", "published ports"),
+    (
+        "published",
+        f"dnat ip to ip daddr . meta l4proto . th dport map @{PORTS_AT}",
+        "a port published on this very address",
+    ),
+    (
+        "published",
+        f"dnat ip to meta l4proto . th dport map @{PORTS_ANY}",
+        "a port published on every address",
+    ),
+    ("", "chain incoming { type nat hook prerouting priority dstnat; policy accept; }", "what arrives"),
+    ("incoming", "iifname @closed return", "served by the proxy: their ports are cut off from each other"),
+    ("incoming", "fib daddr type local jump published", "only the host's own addresses are published"),
+    ("", "chain outgoing { type nat hook output priority -100; policy accept; }", "what starts here"),
+    ("outgoing", "fib daddr type local jump published", "the host reaches its published ports, too"),
+    ("", "chain masquerading { type nat hook postrouting priority srcnat; policy accept; }", "what leaves"),
+    ("masquerading", "oifname vmap @nat_bridge", "towards containers"),
+    ("masquerading", "iifname vmap @from_bridge", "from containers"),
+    ("", "chain forward { type filter hook forward priority filter; policy accept; }", "what passes"),
+    ("forward", "oifname vmap @to_bridge", "towards containers"),
+)
+
+
 def plan_base() -> list[Rule]:
     """Return the rules that are there once, whatever networks exist."""
-
-    def rule(chain: str, statement: str, reason: str) -> Rule:
-        return Rule(chain, statement, ENGINE, reason)
-
-    return [
-        rule("", "set bridges { type ifname; }", "the bridges of all networks"),
-        rule("", "map to_bridge { type ifname : verdict; }", "what may be forwarded to a bridge"),
-        rule("", "map nat_bridge { type ifname : verdict; }", "what is masqueraded towards a bridge"),
-        rule("", "map from_bridge { type ifname : verdict; }", "what is masqueraded from a bridge"),
-        rule(
-            "",
-            f"map {PORTS_AT} {{ type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }}",
-            "ports published on one address",
-        ),
-        rule(
-            "",
-            f"map {PORTS_ANY} {{ type inet_proto . inet_service : ipv4_addr . inet_service; }}",
-            "ports published on every address",
-        ),
-        rule("", "chain guard { type filter hook prerouting priority raw; policy accept; }", "first look"),
-        rule("guard", f"iifname @bridges ip daddr {_LOOPBACK} drop", "containers never reach 127.0.0.1"),
-        rule("guard", f"iifname @bridges ip saddr {_LOOPBACK} drop", "containers never speak as 127.0.0.1"),
-        rule("", "chain published { }", "published ports"),
-        rule(
-            "published",
-            f"dnat ip to ip daddr . meta l4proto . th dport map @{PORTS_AT}",
-            "a port published on this very address",
-        ),
-        rule(
-            "published",
-            f"dnat ip to meta l4proto . th dport map @{PORTS_ANY}",
-            "a port published on every address",
-        ),
-        rule(
-            "", "chain incoming { type nat hook prerouting priority dstnat; policy accept; }", "what arrives"
-        ),
-        rule(
-            "incoming", "fib daddr type local jump published", "only the host's own addresses are published"
-        ),
-        rule("", "chain outgoing { type nat hook output priority -100; policy accept; }", "what starts here"),
-        rule("outgoing", "fib daddr type local jump published", "the host reaches its published ports, too"),
-        rule(
-            "",
-            "chain masquerading { type nat hook postrouting priority srcnat; policy accept; }",
-            "what leaves",
-        ),
-        rule("masquerading", "oifname vmap @nat_bridge", "towards containers"),
-        rule("masquerading", "iifname vmap @from_bridge", "from containers"),
-        rule("", "chain forward { type filter hook forward priority filter; policy accept; }", "what passes"),
-        rule("forward", "oifname vmap @to_bridge", "towards containers"),
-    ]
+    return [Rule(chain, statement, ENGINE, reason) for chain, statement, reason in _BASE]
 
 
 def plan_bridge(
@@ -103,7 +98,9 @@ def plan_bridge(
     ]
     if not internal:
         rules.append(rule(forward, "ct status dnat accept", "published ports"))
-    if icc:
+    if not icc:
+        rules.append(rule("", f"element closed {{ {quoted} }}", "its containers may not talk to each other"))
+    else:
         rules.append(
             rule(forward, f"iifname {quoted} accept", "containers of the network may talk to each other")
         )

@@ -1,0 +1,136 @@
+"""Beside firewalls of others: they drop by default, come and go, or flush everything."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.netlab import HOST_ADDRESS, OUTSIDE, OUTSIDE_ADDRESS, Lab, command, lab_at, on_loop
+
+pytestmark = pytest.mark.root
+_TRIES = 20
+
+FIREWALLD = """
+table inet firewalld {
+  chain filter_FORWARD {
+    type filter hook forward priority filter + 10; policy accept;
+    ct state established,related accept
+    iifname "lo" accept
+    reject with icmpx admin-prohibited
+  }
+}
+"""
+POLICY = """
+table inet filter {
+  chain forward { type filter hook forward priority filter; policy drop; }
+}
+"""
+
+
+@pytest.fixture
+def iptables() -> Iterator[None]:
+    """Leave the tables of iptables-nft as they were: not there."""
+    yield
+    for table in ("filter", "nat", "raw", "mangle"):
+        command("sh", "-c", f"nft delete table ip {table} 2>/dev/null || true")
+
+
+async def _passes(lab: Lab, *, until: bool = True) -> bool:
+    """Tell whether a published port and the way out come to work, within a moment."""
+    if lab.service.sandbox(lab.request("web").container) is None:
+        await lab.open("web", "8080:80")
+    key = lab.service.sandbox(lab.request("web").container).sandbox_key  # type: ignore[union-attr] - just opened
+    passes = not until
+    async with lab.tcp_server(key, 80), lab.tcp_server(OUTSIDE, 7000):
+        for _ in range(_TRIES):
+            inwards = await lab.tcp(OUTSIDE, HOST_ADDRESS, 8080) == OUTSIDE_ADDRESS
+            outwards = await lab.tcp(key, OUTSIDE_ADDRESS, 7000) == HOST_ADDRESS
+            passes = inwards and outwards
+            if passes == until:
+                break
+            await asyncio.sleep(0.05)
+    return passes
+
+
+@pytest.mark.parametrize("ruleset", [FIREWALLD, POLICY])
+@on_loop
+async def test_a_firewall_that_was_there_lets_containers_pass(tmp_path: Path, ruleset: str) -> None:
+    table = ruleset.split()[2]
+    (tmp_path / "ruleset").write_text(ruleset)
+    command("nft", "-f", str(tmp_path / "ruleset"))
+    before = command("nft", "list", "ruleset")
+    try:
+        async with lab_at(tmp_path) as lab:
+            assert await _passes(lab)
+            await lab.shut("web")
+        assert command("nft", "list", "ruleset") == before
+    finally:
+        command("nft", "delete", "table", "inet", table)
+
+
+@on_loop
+async def test_a_forward_policy_of_drop_by_iptables(tmp_path: Path, iptables: None) -> None:
+    command("iptables", "-P", "FORWARD", "DROP")
+    command("iptables", "-N", "DOCKER-USER")
+    command("iptables", "-A", "FORWARD", "-j", "DOCKER-USER")
+    before = command("iptables", "-S")
+    async with lab_at(tmp_path) as lab:
+        assert await _passes(lab)
+        shown = command("iptables", "-S", "FORWARD").splitlines()
+        assert shown[:2] == ["-P FORWARD DROP", "-A FORWARD -j DOCKER-USER"]
+        assert sorted(shown[2:]) == [
+            f'-A FORWARD {flag} docker0 -m comment --comment "sampan: containers {side} docker0" -j ACCEPT'
+            for flag, side in (("-i", "iifname"), ("-o", "oifname"))
+        ]
+        await lab.shut("web")
+    assert command("iptables", "-S") == before
+
+
+@on_loop
+async def test_a_firewall_that_comes_later_is_noticed(tmp_path: Path, iptables: None) -> None:
+    async with lab_at(tmp_path) as lab:
+        assert await _passes(lab)
+        command("iptables", "-P", "FORWARD", "DROP")
+        assert await _passes(lab)
+        command("iptables", "-F", "FORWARD")
+        assert await _passes(lab)
+        command("iptables", "-P", "FORWARD", "ACCEPT")
+        for _ in range(_TRIES):
+            if (shown := command("iptables", "-S", "FORWARD")) == "-P FORWARD ACCEPT\n":
+                break
+            await asyncio.sleep(0.05)
+        assert shown == "-P FORWARD ACCEPT\n"
+        await lab.shut("web")
+
+
+@on_loop
+async def test_flushed_rules_come_back(tmp_path: Path) -> None:
+    async with lab_at(tmp_path) as lab:
+        assert await _passes(lab)
+        before = command("nft", "list", "table", "ip", "sampan")
+        command("nft", "flush", "ruleset")
+        assert await _passes(lab)
+        assert command("nft", "list", "table", "ip", "sampan") == before
+        await lab.shut("web")
+
+
+@on_loop
+async def test_a_host_that_was_no_router_becomes_none_for_others(tmp_path: Path) -> None:
+    setting = Path("/proc/sys/net/ipv4/ip_forward")
+    before = setting.read_text()
+    setting.write_text("0")
+    command("ip", "link", "add", "lab1", "type", "veth", "peer", "name", "lab2")
+    command("ip", "address", "add", "192.0.2.1/24", "dev", "lab1")
+    command("ip", "link", "set", "lab1", "up")
+    command("ip", "link", "set", "lab2", "up")
+    try:
+        async with lab_at(tmp_path) as lab:
+            assert setting.read_text() == "1\n"
+            assert await _passes(lab)
+            rules = command("nft", "list", "chain", "ip", "sampan", "forward")
+            assert "no router before" in rules
+            await lab.shut("web")
+        assert setting.read_text() == "0\n"
+    finally:
+        command("ip", "link", "del", "lab1")
+        setting.write_text(before)

@@ -1,0 +1,256 @@
+"""A network service without an engine, and hosts around it, for tests in a namespace of their own.
+
+Servers and clients are sockets made in the namespace where they belong; everything runs in the test's own
+event loop, so there is no process to wait for.
+"""
+
+import asyncio
+import functools
+import socket
+import subprocess
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ParamSpec
+
+from sampan.base.events import EventBus
+from sampan.base.state import StateDB
+from sampan.kernel.threads import NamespaceThread
+from sampan.networks.service import NetworkConfig, NetworksService, Sandbox, SandboxRequest
+from sampan.wire.containers import EndpointSettings, PortBinding, PortMap
+
+P = ParamSpec("P")
+HOST_ADDRESS = "203.0.113.1"  # of the host, as its neighbour sees it
+OUTSIDE_ADDRESS = "203.0.113.2"
+OUTSIDE = Path("/run/netns/outside")
+_REFUSED_S = 0.5
+
+
+def on_loop(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """Run an ``async def`` test in an event loop of its own."""
+
+    @functools.wraps(test)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        asyncio.run(test(*args, **kwargs))
+
+    return run
+
+
+def command(*words: str) -> str:
+    """Run a program and return what it prints; fail with its complaint."""
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{words}: {done.stderr}"
+    return done.stdout
+
+
+def make_outside() -> None:
+    """Make a neighbour of the host: namespace ``outside``, which routes everything by way of the host."""
+    command("ip", "netns", "add", OUTSIDE.name)
+    command("ip", "link", "add", "lab0", "type", "veth", "peer", "name", "up0", "netns", OUTSIDE.name)
+    command("ip", "address", "add", f"{HOST_ADDRESS}/24", "dev", "lab0")
+    command("ip", "link", "set", "lab0", "up")
+    inside = ("ip", "-n", OUTSIDE.name)
+    command(*inside, "address", "add", f"{OUTSIDE_ADDRESS}/24", "dev", "up0")
+    for link in ("lo", "up0"):
+        command(*inside, "link", "set", link, "up")
+    command(*inside, "route", "add", "default", "via", HOST_ADDRESS)
+
+
+def remove_outside() -> None:
+    """Take ``make_outside`` back."""
+    command("ip", "link", "del", "lab0")
+    command("ip", "netns", "del", OUTSIDE.name)
+
+
+@dataclass
+class Lab:
+    """A network service over ``folder``; ``place`` below means a namespace's path, None the host's own."""
+
+    folder: Path
+    config: NetworkConfig = field(default_factory=NetworkConfig)
+    events: EventBus = field(default_factory=EventBus)
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(exist_ok=True)
+        self.state = StateDB(self.folder / "state.db")
+        self.service = NetworksService(self.folder / "run", self.state, self.events, self.config)
+        self._threads: dict[str, NamespaceThread] = {}
+
+    def request(
+        self,
+        name: str,
+        mode: str = "bridge",
+        *,
+        bindings: PortMap | None = None,
+        endpoints: Mapping[str, EndpointSettings] | None = None,
+        **more: Any,
+    ) -> SandboxRequest:
+        """Return what a container called ``name`` asks for; its id is made of its name."""
+        wanted: dict[str, Any] = {
+            "container": name.encode().hex().ljust(64, "0"),
+            "name": name,
+            "hostname": name,
+            "domainname": "",
+            "mode": mode,
+            "endpoints": endpoints or {},
+            "exposed": (),
+            "bindings": bindings or {},
+            "publish_all": False,
+            "dns": (),
+            "dns_search": (),
+            "dns_options": (),
+            "extra_hosts": (),
+            "mac_address": "",
+            "links": (),
+            "files": self.folder / name,
+        }
+        (self.folder / name).mkdir(exist_ok=True)
+        return SandboxRequest(**(wanted | more))
+
+    async def open(self, name: str, *ports: str, **more: Any) -> Sandbox:
+        """Open a sandbox with ``ports`` in the short syntax: ``[[address:]host port:]port[/protocol]``."""
+        return await self.service.open_sandbox(self.request(name, bindings=publish(*ports), **more))
+
+    async def shut(self, name: str) -> None:
+        """Close the sandbox of ``name``; sockets of this lab in its namespace are gone then."""
+        sandbox = self.service.sandbox(self.request(name).container)
+        if sandbox is not None and (thread := self._threads.pop(sandbox.sandbox_key, None)) is not None:
+            thread.close()
+        await self.service.close_sandbox(self.request(name).container)
+
+    def make_socket(
+        self, place: str | Path | None, kind: int = socket.SOCK_STREAM, *, ipv6: bool = False
+    ) -> socket.socket:
+        """Return a non-blocking socket made in ``place``."""
+        family = socket.AF_INET6 if ipv6 else socket.AF_INET
+        if place is None:
+            made = socket.socket(family, kind)
+        else:
+            key = str(place)
+            if key not in self._threads:
+                self._threads[key] = NamespaceThread(Path(key))
+            made = self._threads[key].run(socket.socket, family, kind)
+        made.setblocking(False)
+        return made
+
+    @asynccontextmanager
+    async def tcp_server(
+        self, place: str | Path | None, port: int, host: str = "0.0.0.0"
+    ) -> AsyncIterator[None]:
+        """Serve in ``place``: tell each client its own address as the server sees it, then echo."""
+        listener = self.make_socket(place)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(writer.get_extra_info("peername")[0].encode() + b"\n")
+            while data := await reader.read(1 << 16):
+                writer.write(data)
+                await writer.drain()
+            writer.write_eof()
+            writer.close()
+
+        server = await asyncio.start_server(serve, sock=listener)
+        try:
+            yield
+        finally:
+            server.close()
+
+    @asynccontextmanager
+    async def udp_server(self, place: str | Path | None, port: int) -> AsyncIterator[None]:
+        """Serve datagrams in ``place``: answer each with its sender's address."""
+        sock = self.make_socket(place, socket.SOCK_DGRAM)
+        sock.bind(("0.0.0.0", port))
+        loop = asyncio.get_running_loop()
+
+        def answer() -> None:
+            _, sender = sock.recvfrom(2048)
+            sock.sendto(sender[0].encode(), sender)
+
+        loop.add_reader(sock, answer)
+        try:
+            yield
+        finally:
+            loop.remove_reader(sock)
+            sock.close()
+
+    async def tcp(
+        self, place: str | Path | None, host: str, port: int, payload: bytes = b"ping"
+    ) -> str | None:
+        """Return whom the server at ``host`` saw when asked from ``place``, None if it is not reached."""
+        loop = asyncio.get_running_loop()
+        with self.make_socket(place, ipv6=":" in host) as client:
+            try:
+                async with asyncio.timeout(_REFUSED_S):
+                    await loop.sock_connect(client, (host, port))
+                    await loop.sock_sendall(client, payload)
+                    client.shutdown(socket.SHUT_WR)
+                    answer = b""
+                    while data := await loop.sock_recv(client, 1 << 16):
+                        answer += data
+            except (TimeoutError, OSError):
+                return None
+        seen, _, echo = answer.partition(b"\n")
+        return seen.decode() if echo == payload else None
+
+    async def udp(
+        self, place: str | Path | None, host: str, port: int, client: socket.socket | None = None
+    ) -> str | None:
+        """Return whom the server at ``host`` saw when sent a datagram from ``place``, None if silent."""
+        loop = asyncio.get_running_loop()
+        own = client or self.make_socket(place, socket.SOCK_DGRAM, ipv6=":" in host)
+        try:
+            async with asyncio.timeout(_REFUSED_S):
+                await loop.sock_sendto(own, b"ping", (host, port))
+                answer, sender = await loop.sock_recvfrom(own, 2048)
+        except (TimeoutError, OSError):
+            return None
+        finally:
+            if client is None:
+                own.close()
+        return answer.decode() if sender[0] == host else None
+
+    async def restart(self) -> "Lab":
+        """Close the service, sandboxes left open, and return the lab's next life, not open yet."""
+        await self.service.close()
+        self.state.close()
+        next_life = Lab(self.folder, self.config)
+        next_life._threads = self._threads
+        return next_life
+
+    def leave(self) -> None:
+        """End the threads that entered namespaces."""
+        for thread in self._threads.values():
+            thread.close()
+        self._threads.clear()
+        self.state.close()
+
+
+@asynccontextmanager
+async def lab_at(
+    folder: Path, config: NetworkConfig | None = None, keep: Sequence[str] = ()
+) -> AsyncIterator[Lab]:
+    """Open a lab for the block; afterwards everything of it is removed."""
+    lab = Lab(folder, config or NetworkConfig())
+    await lab.service.open(keep)
+    try:
+        yield lab
+    finally:
+        await lab.service.close(remove=True)
+        lab.leave()
+
+
+def publish(*ports: str) -> PortMap:
+    """Return the port map of the short syntax."""
+    bindings: PortMap = {}
+    for text in ports:
+        text, _, protocol = text.partition("/")
+        *where, port = text.rsplit(":", 1)
+        address, _, host_port = where[0].rpartition(":") if where else ("", "", "")
+        binding = PortBinding(address.strip("[]"), host_port)
+        bindings[f"{port}/{protocol or 'tcp'}"] = [
+            *(bindings.get(f"{port}/{protocol or 'tcp'}") or ()),
+            binding,
+        ]
+    return bindings
