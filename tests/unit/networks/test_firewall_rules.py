@@ -1,0 +1,119 @@
+"""Firewall plans as values: the whole rule set of a bridge, and what each setting changes in it."""
+
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
+
+import pytest
+
+from sampan.networks.firewall import apply, rules
+from sampan.networks.model import Forward, Rule
+
+SUBNET = IPv4Network("172.17.0.0/16")
+GOLDEN = [
+    ("", "chain to_docker0 { }"),
+    ("", "chain nat_docker0 { }"),
+    ("", 'element bridges { "docker0" }'),
+    ("to_docker0", "ct state established,related accept"),
+    ("to_docker0", "ct status dnat accept"),
+    ("to_docker0", 'iifname "docker0" accept'),
+    ("to_docker0", "drop"),
+    ("", 'element to_bridge { "docker0" : jump to_docker0 }'),
+    ("nat_docker0", "ip saddr 127.0.0.0/8 masquerade"),
+    ("nat_docker0", "ip saddr 172.17.0.0/16 ct status dnat masquerade"),
+    ("", 'element nat_bridge { "docker0" : jump nat_docker0 }'),
+    ("", "chain masq_docker0 { }"),
+    ("masq_docker0", 'ip saddr 172.17.0.0/16 oifname != "docker0" masquerade'),
+    ("", 'element from_bridge { "docker0" : jump masq_docker0 }'),
+]
+
+
+def _plan(*, icc: bool = True, masquerade: bool = True, internal: bool = False) -> list[tuple[str, str]]:
+    planned = rules.plan_bridge(
+        "docker0", [SUBNET], icc=icc, masquerade=masquerade, internal=internal, owner="network bridge"
+    )
+    assert all(rule.owner == "network bridge" and rule.reason for rule in planned)
+    return [(rule.chain, rule.statement) for rule in planned]
+
+
+def test_the_rules_of_a_bridge() -> None:
+    assert _plan() == GOLDEN
+
+
+def test_without_icc_the_bridge_is_closed() -> None:
+    planned = _plan(icc=False)
+    assert ("to_docker0", 'iifname "docker0" accept') not in planned
+    assert ("", 'element closed { "docker0" }') in planned
+
+
+def test_without_masquerading_the_rest_stays() -> None:
+    assert _plan(masquerade=False) == GOLDEN[:-3]
+
+
+def test_an_internal_network_has_no_way_in_or_out() -> None:
+    planned = _plan(internal=True)
+    assert ("to_docker0", "ct status dnat accept") not in planned
+    assert not any(chain == "masq_docker0" for chain, _ in planned)
+    assert planned[-1] == ("forward", 'iifname "docker0" oifname != "docker0" drop')
+
+
+def test_every_chain_is_made_before_it_is_used() -> None:
+    planned = rules.plan_base() + rules.plan_bridge(
+        "br-0a1b", [SUBNET], icc=True, masquerade=True, internal=False, owner="network x"
+    )
+    made: set[str] = set()
+    for rule in planned:
+        if rule.chain:
+            assert rule.chain in made
+        words = rule.statement.split()
+        for verb in ("jump", "goto"):
+            if verb in words:
+                assert words[words.index(verb) + 1] in made
+        if not rule.chain and words[0] == "chain":
+            made.add(words[1])
+
+
+def test_the_table_is_replaced_at_once() -> None:
+    text = rules.render([Rule("", "chain c { }", "engine", "why"), Rule("c", "drop", "engine", 'a "reason"')])
+    assert text.splitlines() == [
+        "add table ip sampan",
+        "delete table ip sampan",
+        "add table ip sampan",
+        "add chain ip sampan c { }",
+        "add rule ip sampan c drop comment \"engine: a 'reason'\"",
+    ]
+
+
+def test_a_long_reason_is_cut() -> None:
+    text = rules.render_rule(Rule("c", "drop", "network " + "x" * 200, "why"))
+    assert len(text.partition('comment "')[2]) == 127 + 1
+
+
+@pytest.mark.parametrize(
+    ("host", "statement", "where", "key", "data"),
+    [
+        (
+            "0.0.0.0",
+            "element ports_any { tcp . 8080 : 172.17.0.2 . 80 }",
+            "ports_any",
+            "06000000 1f900000",
+            "ac110002 00500000",
+        ),
+        (
+            "192.0.2.1",
+            "element ports_at { 192.0.2.1 . tcp . 8080 : 172.17.0.2 . 80 }",
+            "ports_at",
+            "c0000201 06000000 1f900000",
+            "ac110002 00500000",
+        ),
+    ],
+)
+def test_a_published_port_is_one_element(host: str, statement: str, where: str, key: str, data: str) -> None:
+    forward = Forward("tcp", IPv4Address(host), 8080, IPv4Address("172.17.0.2"), 80)
+    assert rules.plan_forward(forward, "container web").statement == statement
+    element = apply.encode(forward)
+    assert (element.map, element.key, element.data) == (where, bytes.fromhex(key), bytes.fromhex(data))
+
+
+def test_a_forward_reads_as_docker_writes_it() -> None:
+    target = IPv4Address("172.17.0.2")
+    assert str(Forward("tcp", IPv4Address(0), 8080, target, 80)) == "0.0.0.0:8080:172.17.0.2:80/tcp"
+    assert str(Forward("udp", IPv6Address(0), 53, target, 53)) == "[::]:53:172.17.0.2:53/udp"
