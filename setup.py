@@ -23,7 +23,7 @@ except ImportError:  # setuptools before 70.1
 HERE = Path(__file__).parent
 SOURCE = HERE / "shim" / "sampan-shim.c"
 TARGET = Path("sampan", "_bin", "sampan-shim")
-FLAGS = ["-std=gnu11", "-O2", "-s", "-Wall", "-Wextra"]
+FLAGS = ["-std=gnu11", "-O2", "-s", "-Wall", "-Wextra", "-Wno-unused-parameter"]
 NO_COMPILER = """
 sampan needs a C compiler for its container monitor (one file, the C library only), and none of these worked:
 {tried}

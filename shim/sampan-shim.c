@@ -25,7 +25,6 @@
 #include <sched.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -60,6 +59,7 @@ enum {
     IDLE_MS = 1000,         /* after so long without output the buffers' pages are given back */
     ERROR_TEXT = 8 * 1024,  /* how much of the runtime's complaint is passed on */
     MESSAGE = 16 * 1024,    /* the longest control message */
+    TTY_BUFFER = 256 * 1024, /* more than the kernel holds for a terminal */
     HIGH_FD = 200,          /* above every number that a child's descriptors are moved to */
 };
 
@@ -116,14 +116,10 @@ struct line { /* the unfinished line of one stream */
     char id[65];
 };
 
-static struct {
-    const char *id, *dir, *bundle, *root, *runtime, *name, *hide, *memory, *log_driver, *log_path, *log_attrs;
-    uint64_t log_size;
-    unsigned log_files;
-    bool tty, compress;
-    enum { STDIN_NONE, STDIN_KEEP, STDIN_ONCE } input;
-    unsigned short rows, cols;
-} option = {.name = "runtime", .log_files = 1};
+static struct { /* the command line; docs/shim-protocol.md says what each is */
+    const char *id, *dir, *bundle, *root, *runtime, *name, *hide, *memory, *input, *log_driver, *log_path, *log_attrs;
+    unsigned long runtime_fd, tty, rows, cols, log_size, log_files, compress;
+} option = {.name = "runtime", .input = "none", .log_files = 1};
 
 static int epoll_fd, dir_fd, null_fd;
 static struct process init = {.command = -1};
@@ -131,7 +127,6 @@ static struct process *execs;
 static struct control *controls;
 static struct watch children, listener, oom_watch = {.fd = -1};
 static bool stopping; /* the container is to be killed as soon as it can be */
-static bool oom_seen;
 static struct { pid_t pid; int status; } *strays; /* ended before their runtime command told us their pid */
 static size_t stray_count;
 
@@ -140,8 +135,7 @@ static bool chunk_dirty;
 
 /* ------------------------------------------------------------------------------------------------ small things */
 
-static uint64_t clock_ns(clockid_t id)
-{
+static uint64_t clock_ns(clockid_t id) {
     struct timespec t;
     clock_gettime(id, &t);
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
@@ -149,8 +143,7 @@ static uint64_t clock_ns(clockid_t id)
 
 static uint64_t now_ms(void) { return clock_ns(CLOCK_MONOTONIC) / 1000000; }
 
-static void watch_set(struct watch *w, uint32_t events)
-{
+static void watch_set(struct watch *w, uint32_t events) {
     if (w->fd < 0 || w->events == events)
         return;
     struct epoll_event event = {.events = events, .data.ptr = w};
@@ -160,8 +153,7 @@ static void watch_set(struct watch *w, uint32_t events)
         w->events = events;
 }
 
-static void watch_close(struct watch *w)
-{
+static void watch_close(struct watch *w) {
     if (w->fd < 0)
         return;
     watch_set(w, 0);
@@ -169,8 +161,7 @@ static void watch_close(struct watch *w)
     w->fd = -1;
 }
 
-static void close_fd(int *fd)
-{
+static void close_fd(int *fd) {
     if (*fd >= 0)
         close(*fd);
     *fd = -1;
@@ -178,8 +169,7 @@ static void close_fd(int *fd)
 
 static void nonblocking(int fd) { fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK); }
 
-static bool write_all(int fd, const char *data, size_t n)
-{
+static bool write_all(int fd, const char *data, size_t n) {
     while (n) {
         ssize_t done = write(fd, data, n);
         if (done < 0 && errno == EINTR)
@@ -193,8 +183,7 @@ static bool write_all(int fd, const char *data, size_t n)
 }
 
 /* Write a file of the run directory so that it is there whole or not at all. */
-static void write_file(const char *name, const char *text)
-{
+static void write_file(const char *name, const char *text) {
     int fd = openat(dir_fd, ".new", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (fd < 0)
         return;
@@ -206,8 +195,7 @@ static void write_file(const char *name, const char *text)
 
 /* ---------------------------------------------------------------------------------------------- control messages */
 
-static void control_drop(struct control *c)
-{
+static void control_drop(struct control *c) {
     for (struct control **at = &controls; *at; at = &(*at)->next)
         if (*at == c) {
             *at = c->next;
@@ -221,28 +209,15 @@ static void control_drop(struct control *c)
 }
 
 /* A daemon that lets its queue fill up loses the connection, not the container: it may connect again. */
-static bool control_send(struct control *c, const char *text, size_t n)
-{
+static bool control_send(struct control *c, const char *text, size_t n) {
     if (send(c->watch.fd, text, n, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
         return true;
     control_drop(c);
     return false;
 }
 
-__attribute__((format(printf, 2, 3))) static void answer(struct control *c, const char *format, ...)
-{
-    char text[256];
-    va_list args;
-    va_start(args, format);
-    int n = vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    if (c)
-        control_send(c, text, (size_t)n < sizeof text ? (size_t)n : sizeof text - 1);
-}
-
-/* Tell every daemon connected; return how many heard it. */
-__attribute__((format(printf, 1, 2))) static int announce(const char *format, ...)
-{
+/* Send a message to one daemon, or to every one if `only` is NULL; return how many heard it. */
+__attribute__((format(printf, 2, 3))) static int tell(struct control *only, const char *format, ...) {
     char text[512];
     va_list args;
     va_start(args, format);
@@ -250,7 +225,8 @@ __attribute__((format(printf, 1, 2))) static int announce(const char *format, ..
     va_end(args);
     for (struct control *c = controls, *next; c; c = next) {
         next = c->next;
-        heard += control_send(c, text, (size_t)n < sizeof text ? (size_t)n : sizeof text - 1);
+        if (!only || c == only)
+            heard += control_send(c, text, (size_t)n < sizeof text ? (size_t)n : sizeof text - 1);
     }
     return heard;
 }
@@ -271,8 +247,7 @@ static struct {
 
 static const char *const STREAM[2] = {"stdout", "stderr"};
 
-static bool log_open(void)
-{
+static bool log_open(void) {
     logfile.fd = open(option.log_path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
     struct stat st;
     if (logfile.fd < 0 || fstat(logfile.fd, &st) < 0)
@@ -281,22 +256,23 @@ static bool log_open(void)
     return true;
 }
 
-static void log_flush(void)
-{
+static void log_flush(void) {
     if (!logfile.used)
         return;
     if (logfile.fd >= 0 && write_all(logfile.fd, logfile.batch, logfile.used)) {
         logfile.size += logfile.used;
-    } else if (!logfile.broken) { /* a full disk must not stop the container: the text is lost, and said so */
+    } else { /* a full disk must not stop the container: the text is lost, and that is said once */
+        if (!logfile.broken)
+            tell(NULL, "log-error %s", strerror(errno));
         logfile.broken = true;
-        announce("log-error %s", strerror(errno));
+        if (logfile.fd >= 0 && ftruncate(logfile.fd, (off_t)logfile.size) < 0) /* no half records */
+            close_fd(&logfile.fd);
     }
     logfile.used = 0;
 }
 
 /* Move path.N[.gz] to path.N+1[.gz], the oldest falling off, and begin a new file. */
-static void log_rotate(void)
-{
+static void log_rotate(void) {
     static const char *const suffix[2] = {"", ".gz"};
     if (logfile.gzip)
         return; /* path.1 is being compressed: the next record tries again, the file grows a little meanwhile */
@@ -306,29 +282,25 @@ static void log_rotate(void)
         return;
     }
     char from[4096], to[4096];
-    for (unsigned n = option.log_files - 1; n; n--)
+    for (unsigned long n = option.log_files - 1; n; n--)
         for (int s = 0; s < 2; s++) {
-            snprintf(to, sizeof to, "%s.%u%s", option.log_path, n, suffix[s]);
+            snprintf(to, sizeof to, "%s.%lu%s", option.log_path, n, suffix[s]);
             if (n == option.log_files - 1)
                 unlink(to);
             if (n > 1) {
-                snprintf(from, sizeof from, "%s.%u%s", option.log_path, n - 1, suffix[s]);
+                snprintf(from, sizeof from, "%s.%lu%s", option.log_path, n - 1, suffix[s]);
                 rename(from, to);
             }
         }
     snprintf(to, sizeof to, "%s.1", option.log_path);
     rename(option.log_path, to);
     close(logfile.fd);
-    if (!log_open() && !logfile.broken) {
-        logfile.broken = true;
-        announce("log-error %s", strerror(errno));
-    }
+    log_open(); /* if that fails the next write will say so */
     if (option.compress && (logfile.gzip = fork()) == 0) {
         /* gzip writes path.1.gz, then removes path.1: a reader takes the plain one while both are there. */
         dup2(null_fd, 1);
         dup2(null_fd, 2);
-        if (nice(19) == -1)
-            errno = 0;
+        (void)!nice(19);
         execlp("gzip", "gzip", "-nf", "--", to, (char *)NULL);
         _exit(127);
     }
@@ -337,20 +309,13 @@ static void log_rotate(void)
 }
 
 /* Return the length of the character at s (n bytes left) if it is valid UTF-8, else 0. Unicode 15, table 3-7. */
-static size_t utf8(const unsigned char *s, size_t n)
-{
-    unsigned char c = s[0], low = 0x80, high = 0xBF;
+static size_t utf8(const unsigned char *s, size_t n) {
+    unsigned char c = s[0];
     size_t len = c < 0xC2 ? 0 : c < 0xE0 ? 2 : c < 0xF0 ? 3 : c < 0xF5 ? 4 : 0;
     if (!len || n < len)
         return 0;
-    if (c == 0xE0)
-        low = 0xA0;
-    else if (c == 0xED)
-        high = 0x9F;
-    else if (c == 0xF0)
-        low = 0x90;
-    else if (c == 0xF4)
-        high = 0x8F;
+    unsigned char low = c == 0xE0 ? 0xA0 : c == 0xF0 ? 0x90 : 0x80;
+    unsigned char high = c == 0xED ? 0x9F : c == 0xF4 ? 0x8F : 0xBF;
     if (s[1] < low || s[1] > high)
         return 0;
     for (size_t i = 2; i < len; i++)
@@ -360,8 +325,7 @@ static size_t utf8(const unsigned char *s, size_t n)
 }
 
 /* Go's JSON string of the n bytes at s, without the quotes: every escape as encoding/json writes it. */
-static char *json_text(char *to, const unsigned char *s, size_t n)
-{
+static char *json_text(char *to, const unsigned char *s, size_t n) {
     static const char hex[] = "0123456789abcdef";
     static bool plain[256];
     if (!plain['a'])
@@ -376,94 +340,66 @@ static char *json_text(char *to, const unsigned char *s, size_t n)
         if (i == n)
             break;
         unsigned char c = s[i];
-        size_t len;
-        if (c == '"' || c == '\\') {
+        size_t len = 1;
+        if (c == '"' || c == '\\' || c == '\n' || c == '\r') {
             *to++ = '\\';
-            *to++ = (char)c;
-            i++;
-        } else if (c == '\n' || c == '\r') {
-            *to++ = '\\';
-            *to++ = c == '\n' ? 'n' : 'r';
-            i++;
+            *to++ = c == '\n' ? 'n' : c == '\r' ? 'r' : (char)c;
         } else if (c < 0x80) {
             memcpy(to, "\\u00", 4);
             to[4] = hex[c >> 4];
             to[5] = hex[c & 15];
             to += 6;
-            i++;
         } else if (!(len = utf8(s + i, n - i))) {
-            memcpy(to, "\\ufffd", 6);
-            to += 6;
-            i++;
+            to = stpcpy(to, "\\ufffd");
+            len = 1;
         } else if (c == 0xE2 && s[i + 1] == 0x80 && (s[i + 2] & 0xFE) == 0xA8) { /* U+2028 and U+2029 */
-            memcpy(to, "\\u202", 5);
-            to[5] = hex[s[i + 2] & 15];
-            to += 6;
-            i += len;
+            to = stpcpy(to, "\\u202");
+            *to++ = hex[s[i + 2] & 15];
         } else {
             memcpy(to, s + i, len);
             to += len;
-            i += len;
         }
+        i += len;
     }
     return to;
 }
 
 /* RFC 3339 in UTC, no zeros at the end of the fraction (Go's RFC3339Nano). */
-static char *rfc3339(char *to, uint64_t ns)
-{
-    static time_t cached = -1;
-    static char prefix[32];
+static char *rfc3339(char *to, uint64_t ns) {
     time_t seconds = (time_t)(ns / 1000000000u);
-    if (seconds != cached) {
-        struct tm tm;
-        gmtime_r(&seconds, &tm);
-        strftime(prefix, sizeof prefix, "%Y-%m-%dT%H:%M:%S", &tm);
-        cached = seconds;
+    struct tm tm;
+    gmtime_r(&seconds, &tm);
+    to += strftime(to, 32, "%Y-%m-%dT%H:%M:%S", &tm);
+    if (ns % 1000000000u) {
+        to += sprintf(to, ".%09u", (unsigned)(ns % 1000000000u));
+        while (to[-1] == '0')
+            to--;
     }
-    to = stpcpy(to, prefix);
-    unsigned nanos = (unsigned)(ns % 1000000000u);
-    if (nanos) {
-        char digits[9];
-        for (int i = 8; i >= 0; i--, nanos /= 10)
-            digits[i] = (char)('0' + nanos % 10);
-        size_t n = 9;
-        while (digits[n - 1] == '0')
-            n--;
-        *to++ = '.';
-        memcpy(to, digits, n);
-        to += n;
-    }
-    *to++ = 'Z';
-    return to;
+    return stpcpy(to, "Z");
 }
 
-static char *varint(char *to, uint64_t value)
-{
+static char *varint(char *to, uint64_t value) {
     for (; value >= 0x80; value >>= 7)
         *to++ = (char)(value | 0x80);
     *to++ = (char)value;
     return to;
 }
 
-static char *field(char *to, unsigned tag, const char *data, size_t n)
-{
+static char *field(char *to, unsigned tag, const char *data, size_t n) {
     *to++ = (char)(tag << 3 | 2);
     to = varint(to, n);
     memcpy(to, data, n);
     return to + n;
 }
 
-static char *be32(char *to, size_t n)
-{
+static char *be32(char *to, size_t n) {
     for (int shift = 24; shift >= 0; shift -= 8)
         *to++ = (char)(n >> shift);
     return to;
 }
 
 /* One record of the "local" driver: size, protobuf LogEntry, size. */
-static char *local_record(char *to, int stream, struct line *line, const char *data, size_t n, bool last, uint64_t ns)
-{
+static char *local_record(char *to, int stream, struct line *line, const char *data, size_t n, bool last, uint64_t ns) {
     char *start = to;
     to += 4;
     to = field(to, 1, STREAM[stream], 6);
@@ -489,9 +425,25 @@ static char *local_record(char *to, int stream, struct line *line, const char *d
     return be32(to, size);
 }
 
+/* All of a json-file record that follows its text: the same for every line that was read at one time. */
+static const char *json_tail(int stream, uint64_t ns, size_t *length) {
+    static struct { uint64_t ns; size_t length; char *text; } tails[2];
+    if (!tails[stream].text)
+        tails[stream].text = malloc(128 + logfile.attrs_len);
+    if (tails[stream].ns != ns) {
+        char *to = stpcpy(stpcpy(tails[stream].text, "\\n\",\"stream\":\""), STREAM[stream]);
+        if (logfile.attrs_len)
+            to = stpcpy(stpcpy(to, "\",\"attrs\":"), option.log_attrs);
+        to = stpcpy(rfc3339(stpcpy(to, logfile.attrs_len ? ",\"time\":\"" : "\",\"time\":\""), ns), "\"}\n");
+        tails[stream].ns = ns;
+        tails[stream].length = (size_t)(to - tails[stream].text);
+    }
+    *length = tails[stream].length;
+    return tails[stream].text;
+}
+
 /* Add one record to the batch; last is false for all but the last piece of a long line. */
-static void log_record(int stream, const char *data, size_t n, bool last, uint64_t ns)
-{
+static void log_record(int stream, const char *data, size_t n, bool last, uint64_t ns) {
     struct line *line = &logfile.lines[stream];
     if (logfile.used + RECORD + logfile.attrs_len > logfile.room)
         log_flush();
@@ -501,9 +453,8 @@ static void log_record(int stream, const char *data, size_t n, bool last, uint64
             log_rotate();
     }
     if (!last && !line->ordinal) { /* the first piece: its time and a random id tie the pieces together */
-        unsigned char random[32];
-        if (getrandom(random, sizeof random, 0) != sizeof random)
-            memset(random, 0, sizeof random);
+        unsigned char random[32] = {0};
+        (void)!getrandom(random, sizeof random, 0);
         for (int i = 0; i < 32; i++)
             snprintf(line->id + 2 * i, 3, "%02x", random[i]);
         line->ns = ns;
@@ -516,18 +467,12 @@ static void log_record(int stream, const char *data, size_t n, bool last, uint64
     if (logfile.local) {
         to = local_record(to, stream, line, data, n, last, ns);
     } else {
-        to = stpcpy(to, "{\"log\":\"");
-        to = json_text(to, (const unsigned char *)data, n);
-        to = stpcpy(to, last ? "\\n\",\"stream\":\"" : "\",\"stream\":\"");
-        to = stpcpy(to, STREAM[stream]);
-        *to++ = '"';
-        if (logfile.attrs_len) {
-            to = stpcpy(to, ",\"attrs\":");
-            to = stpcpy(to, option.log_attrs);
-        }
-        to = stpcpy(to, ",\"time\":\"");
-        to = rfc3339(to, ns);
-        to = stpcpy(to, "\"}\n");
+        size_t length;
+        const char *tail = json_tail(stream, ns, &length);
+        to = json_text(stpcpy(to, "{\"log\":\""), (const unsigned char *)data, n);
+        size_t skip = last ? 0 : 2; /* a piece has no \n */
+        memcpy(to, tail + skip, length - skip);
+        to += length - skip;
     }
     logfile.used = (size_t)(to - logfile.batch);
     if (last)
@@ -535,8 +480,7 @@ static void log_record(int stream, const char *data, size_t n, bool last, uint64
 }
 
 /* Log n bytes of output, one clock reading and (normally) one write for all of them. */
-static void log_append(int stream, const char *data, size_t n)
-{
+static void log_append(int stream, const char *data, size_t n) {
     struct line *line = &logfile.lines[stream];
     uint64_t ns = clock_ns(CLOCK_REALTIME);
     while (n) {
@@ -562,8 +506,7 @@ static void log_append(int stream, const char *data, size_t n)
 }
 
 /* The output is over: log what came without a newline. */
-static void log_finish(void)
-{
+static void log_finish(void) {
     for (int stream = 0; stream < 2; stream++) {
         struct line *line = &logfile.lines[stream];
         if (line->used)
@@ -578,16 +521,14 @@ static void log_finish(void)
 
 /* What to wait for from a client. Edge-triggered where nothing is to be read: a hang-up, which no mask can keep
  * away, is then told once instead of for ever. Writing goes on until the socket is full, so that edge is enough. */
-static void client_watch(struct client *c)
-{
+static void client_watch(struct client *c) {
     struct process *p = c->process;
     bool read = c->input && !c->leaving && !p->pending && (p->in.fd >= 0 || p->pid);
     watch_set(&c->watch, (read ? EPOLLIN : EPOLLET) | (c->from < c->to ? EPOLLOUT : 0u));
 }
 
 /* A process is held back while one of its clients is a good deal behind and still moving. */
-static void pace(struct process *p)
-{
+static void pace(struct process *p) {
     bool hold = false;
     for (struct client *c = p->clients; c; c = c->next)
         hold |= c->lagging;
@@ -599,8 +540,7 @@ static void pace(struct process *p)
 
 static void input_ended(struct client *c);
 
-static void client_drop(struct client *c)
-{
+static void client_drop(struct client *c) {
     struct process *p = c->process;
     for (struct client **at = &p->clients; *at; at = &(*at)->next)
         if (*at == c) {
@@ -623,8 +563,7 @@ static void client_drop(struct client *c)
 }
 
 /* It gets what is queued for it, and then the end. */
-static void client_leave(struct client *c)
-{
+static void client_leave(struct client *c) {
     c->leaving = true;
     if (c->from == c->to) {
         client_drop(c);
@@ -635,8 +574,7 @@ static void client_leave(struct client *c)
     client_watch(c);
 }
 
-static bool client_enqueue(struct client *c, const char *data, size_t n)
-{
+static bool client_enqueue(struct client *c, const char *data, size_t n) {
     if (c->to + n > c->size) {
         memmove(c->queue, c->queue + c->from, c->to - c->from);
         c->to -= c->from;
@@ -658,8 +596,7 @@ static bool client_enqueue(struct client *c, const char *data, size_t n)
 }
 
 /* Send output to one client: at once if nothing waits for it, the rest by way of its queue. */
-static void client_send(struct client *c, int stream, const char *data, size_t n)
-{
+static void client_send(struct client *c, int stream, const char *data, size_t n) {
     unsigned char header[8] = {(unsigned char)(stream + 1)};
     be32((char *)header + 4, n);
     size_t head = c->process->tty ? 0 : sizeof header, done = 0;
@@ -690,8 +627,7 @@ static void client_send(struct client *c, int stream, const char *data, size_t n
 }
 
 /* Send from the queue; return false if the client went away (and is freed). */
-static bool client_flush(struct client *c)
-{
+static bool client_flush(struct client *c) {
     while (c->from < c->to) {
         ssize_t sent = send(c->watch.fd, c->queue + c->from, c->to - c->from, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (sent < 0 && errno == EINTR)
@@ -723,8 +659,7 @@ static bool client_flush(struct client *c)
 }
 
 /* Cut off the clients that have not moved although they hold something up. */
-static void drop_stalled(struct process *p)
-{
+static void drop_stalled(struct process *p) {
     uint64_t now = now_ms();
     for (struct client *c = p->clients, *next; c; c = next) {
         next = c->next;
@@ -735,37 +670,31 @@ static void drop_stalled(struct process *p)
 
 /* ------------------------------------------------------------------------------------------------- clients' input */
 
-static void input_close(struct process *p)
-{
+static void input_close(struct process *p) {
     free(p->pending);
     p->pending = NULL;
-    p->pending_from = p->pending_to = 0;
     watch_close(&p->in);
 }
 
 /* Read from the clients exactly while the process takes what they say. */
-static void input_pace(struct process *p)
-{
+static void input_pace(struct process *p) {
     for (struct client *c = p->clients; c; c = c->next)
         client_watch(c);
 }
 
-static void input_ready(struct watch *w, uint32_t events)
-{
+static void input_ready(struct watch *w, uint32_t events) {
     struct process *p = w->owner;
-    (void)events;
     ssize_t done = write(w->fd, p->pending + p->pending_from, p->pending_to - p->pending_from);
-    if (done < 0 && (errno == EAGAIN || errno == EINTR))
-        return;
-    if (done < 0) { /* the process has closed its stdin; what clients still say is thrown away */
+    if (done < 0 && errno != EAGAIN && errno != EINTR) { /* it has closed its stdin: what is said now is lost */
         input_close(p);
     } else {
-        p->pending_from += (size_t)done;
-        if (p->pending_from < p->pending_to)
+        p->pending_from += done > 0 ? (size_t)done : 0;
+        if (p->pending_from < p->pending_to) {
+            watch_set(w, EPOLLOUT);
             return;
+        }
         free(p->pending);
         p->pending = NULL;
-        p->pending_from = p->pending_to = 0;
         watch_set(w, 0);
         if (p->input_over)
             input_close(p);
@@ -773,33 +702,21 @@ static void input_ready(struct watch *w, uint32_t events)
     input_pace(p);
 }
 
-static void input_write(struct process *p, const char *data, size_t n)
-{
-    if (p->in.fd < 0 || p->input_over)
+/* Give input to the process. What it does not take at once waits, and no client is read meanwhile. */
+static void input_write(struct process *p, const char *data, size_t n) {
+    if (p->in.fd < 0 || p->input_over || !(p->pending = malloc(n)))
         return;
-    ssize_t done = write(p->in.fd, data, n);
-    if (done < 0 && errno != EAGAIN && errno != EINTR) {
-        input_close(p);
-        return;
-    }
-    size_t taken = done < 0 ? 0 : (size_t)done;
-    if (taken == n)
-        return;
-    p->pending = malloc(n - taken); /* never two: nobody is read until this is written */
-    if (!p->pending) {
-        input_close(p);
-        return;
-    }
-    memcpy(p->pending, data + taken, n - taken);
-    p->pending_to = n - taken;
-    watch_set(&p->in, EPOLLOUT);
-    input_pace(p);
+    memcpy(p->pending, data, n);
+    p->pending_from = 0;
+    p->pending_to = n;
+    input_ready(&p->in, 0);
+    if (p->pending)
+        input_pace(p);
 }
 
 /* A client said its last word. Docker: with StdinOnce (and for an exec) that closes the process's stdin; otherwise,
  * and always with a terminal, the client is detached. */
-static void input_ended(struct client *c)
-{
+static void input_ended(struct client *c) {
     struct process *p = c->process;
     c->input = false;
     if (p->close_stdin && !p->tty) {
@@ -815,8 +732,7 @@ static void input_ended(struct client *c)
         client_watch(c);
 }
 
-static void client_ready(struct watch *w, uint32_t events)
-{
+static void client_ready(struct watch *w, uint32_t events) {
     struct client *c = w->owner;
     if (events & EPOLLOUT && !client_flush(c))
         return;
@@ -837,8 +753,7 @@ static void client_ready(struct watch *w, uint32_t events)
 }
 
 /* Take over fd as a client; streams is any of "ioe". */
-static void client_add(struct process *p, int fd, const char *streams)
-{
+static void client_add(struct process *p, int fd, const char *streams) {
     struct client *c = calloc(1, sizeof *c);
     if (!c) {
         close(fd);
@@ -856,8 +771,7 @@ static void client_add(struct process *p, int fd, const char *streams)
 
 /* --------------------------------------------------------------------------------------------- processes' output */
 
-static void deliver(struct process *p, int stream, const char *data, size_t n)
-{
+static void deliver(struct process *p, int stream, const char *data, size_t n) {
     if (p == &init && logfile.batch)
         log_append(stream, data, n);
     for (struct client *c = p->clients, *next; c; c = next) {
@@ -869,29 +783,22 @@ static void deliver(struct process *p, int stream, const char *data, size_t n)
 
 static void process_finish(struct process *p);
 
-/* Read once; return false if there is nothing to read at the moment or ever again. */
-static bool output_read(struct process *p, int stream)
-{
+/* Read once and pass it on; return how much it was, 0 if there is nothing at the moment or ever again. */
+static ssize_t output_read(struct process *p, int stream) {
     struct watch *w = &p->out[stream];
     if (w->fd < 0)
-        return false;
+        return 0;
     chunk_dirty = true;
     ssize_t n = read(w->fd, chunk, sizeof chunk);
-    if (n > 0) {
+    if (n > 0)
         deliver(p, stream, chunk, (size_t)n);
-        return true;
-    }
-    if (n < 0 && errno == EINTR)
-        return true;
-    if (n == 0 || errno != EAGAIN)
+    else if (n == 0 || (errno != EAGAIN && errno != EINTR))
         watch_close(w);
-    return false;
+    return n > 0 ? n : 0;
 }
 
-static void output_ready(struct watch *w, uint32_t events)
-{
+static void output_ready(struct watch *w, uint32_t events) {
     struct process *p = w->owner;
-    (void)events;
     output_read(p, (int)(w - p->out));
     if (p->ended && p->out[0].fd < 0 && p->out[1].fd < 0)
         process_finish(p);
@@ -899,68 +806,53 @@ static void output_ready(struct watch *w, uint32_t events)
 
 /* --------------------------------------------------------------------------------------------------- memory limits */
 
-/* Return whether the kernel killed something in the container's cgroup for want of memory. */
-static bool oom_killed(void)
-{
-    static const char *const names[2] = {"memory.events", "memory.oom_control"}; /* cgroup v2, v1 */
-    char text[512], path[4096];
-    for (int i = 0; option.memory && i < 2; i++) {
-        snprintf(path, sizeof path, "%s/%s", option.memory, names[i]);
-        int fd = open(path, O_RDONLY | O_CLOEXEC);
-        if (fd < 0)
-            continue;
-        ssize_t n = read(fd, text, sizeof text - 1);
-        close(fd);
-        text[n > 0 ? n : 0] = 0;
-        for (const char *at = text; (at = strstr(at, "oom_kill ")); at++)
-            return strtoul(at + 9, NULL, 10) > 0;
-    }
-    return oom_seen;
-}
+static int oom_file = -1; /* counts the kills: memory.events of cgroup v2, memory.oom_control of v1 */
 
-static void oom_ready(struct watch *w, uint32_t events)
-{
-    char buffer[4096];
-    if (read(w->fd, buffer, sizeof buffer) < 0 || events & (EPOLLERR | EPOLLHUP)) {
-        watch_close(w);
-        return;
-    }
-    if (oom_seen || (w->owner && !oom_killed())) /* v2's file also changes for lesser reasons */
-        return;
-    oom_seen = true;
-    announce("oom");
-}
-
-static void oom_open(void)
-{
+static int memory_open(const char *name, int flags) {
     char path[4096];
-    int fd, at, event;
-    if (!option.memory)
-        return;
-    snprintf(path, sizeof path, "%s/memory.events", option.memory);
-    if (access(path, F_OK) == 0) {
-        fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-        if (fd >= 0 && inotify_add_watch(fd, path, IN_MODIFY) >= 0) {
-            oom_watch = (struct watch){.fd = fd, .ready = oom_ready, .owner = &oom_watch};
-            watch_set(&oom_watch, EPOLLIN);
-        } else {
-            close_fd(&fd);
-        }
+    snprintf(path, sizeof path, "%s/%s", option.memory, name);
+    return option.memory ? open(path, flags | O_CLOEXEC) : -1;
+}
+
+/* Return how many processes of the container's cgroup the kernel killed for want of memory. */
+static unsigned long oom_kills(void) {
+    char text[512] = "";
+    ssize_t n = pread(oom_file, text, sizeof text - 1, 0);
+    const char *at = n > 0 ? strstr(text, "oom_kill ") : NULL;
+    return at ? strtoul(at + 9, NULL, 10) : 0;
+}
+
+static void oom_ready(struct watch *w, uint32_t events) {
+    static unsigned long known;
+    uint64_t count;
+    if (w->fd == oom_file) { /* v2: the file changed, perhaps for a lesser reason; reading it arms the next event */
+        unsigned long kills = oom_kills();
+        if (kills <= known)
+            return;
+        known = kills;
+    } else if (read(w->fd, &count, sizeof count) != sizeof count) {
         return;
     }
-    snprintf(path, sizeof path, "%s/memory.oom_control", option.memory);
-    fd = open(path, O_RDONLY | O_CLOEXEC);
-    snprintf(path, sizeof path, "%s/cgroup.event_control", option.memory);
-    at = open(path, O_WRONLY | O_CLOEXEC);
-    event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (fd >= 0 && at >= 0 && event >= 0 && dprintf(at, "%d %d", event, fd) > 0) {
-        oom_watch = (struct watch){.fd = event, .ready = oom_ready};
+    tell(NULL, "oom");
+}
+
+static void oom_open(void) {
+    oom_watch.ready = oom_ready;
+    if ((oom_file = memory_open("memory.events", O_RDONLY)) >= 0) {
+        oom_watch.fd = oom_file;
+        oom_ready(&oom_watch, 0);
+        watch_set(&oom_watch, EPOLLPRI);
+        return;
+    }
+    oom_file = memory_open("memory.oom_control", O_RDONLY);
+    int control = memory_open("cgroup.event_control", O_WRONLY), event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (oom_file >= 0 && control >= 0 && event >= 0 && dprintf(control, "%d %d", event, oom_file) > 0) {
+        oom_watch.fd = event;
         watch_set(&oom_watch, EPOLLIN);
     } else {
         close_fd(&event);
     }
-    close_fd(&fd);
-    close_fd(&at);
+    close_fd(&control);
 }
 
 /* ---------------------------------------------------------------------------------------- the end of a process */
@@ -968,8 +860,7 @@ static void oom_open(void)
 static int exit_code(int status) { return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status); }
 
 /* All is read: write it down, tell it, and let the clients have the rest. */
-static void process_finish(struct process *p)
-{
+static void process_finish(struct process *p) {
     char text[128];
     p->finished = true;
     for (int i = 0; i < 2; i++)
@@ -979,20 +870,20 @@ static void process_finish(struct process *p)
     if (p == &init) {
         if (logfile.batch)
             log_finish();
-        bool oom = oom_killed();
+        bool oom = oom_kills() > 0;
         snprintf(text, sizeof text, "%d %d %llu\n", exit_code(p->status), oom, (unsigned long long)p->ended_ns);
         write_file("exit", text);
         unlinkat(dir_fd, "shim.sock", 0);
         watch_close(&listener);
         watch_close(&oom_watch);
-        announce("exit %s", text);
+        tell(NULL, "exit %s", text);
         for (struct process *e = execs; e; e = e->next)
             if (e->pid)
                 kill(e->pid, SIGKILL);
     } else {
         int code = exit_code(p->status);
         unsigned long long ns = p->ended_ns;
-        if (!announce("exec-exit %s %d %llu", p->id, code, ns)) {
+        if (!tell(NULL, "exec-exit %s %d %llu", p->id, code, ns)) {
             char name[128];
             snprintf(text, sizeof text, "%d %llu\n", code, ns);
             snprintf(name, sizeof name, "exec-%s.exit", p->id);
@@ -1005,17 +896,22 @@ static void process_finish(struct process *p)
     }
 }
 
-/* The process ended: everything that it wrote is in the pipes by now. Read that, whatever the clients do; if a
- * stranger still holds a pipe open, give it a moment more. */
-static void process_ended(struct process *p, int status)
-{
+/* The process ended: all that it wrote is in the pipes by now. Read that, whatever the clients do, but no more: a
+ * stranger may hold a pipe open and write on. In that case let a moment pass before the pipes are closed. */
+static void process_ended(struct process *p, int status) {
     p->status = status;
     p->ended_ns = clock_ns(CLOCK_REALTIME);
     p->pid = 0;
     p->ended = true;
-    for (int i = 0; i < 2; i++)
-        while (output_read(p, i))
+    for (int i = 0; i < 2; i++) {
+        int left = TTY_BUFFER; /* a terminal cannot be asked how much is on its way */
+        if (!p->tty && ioctl(p->out[i].fd, FIONREAD, &left) < 0)
+            continue;
+        for (ssize_t n; left > 0 && (n = output_read(p, i)); left -= (int)n)
             ;
+        if (!p->tty)
+            output_read(p, i); /* the end, most likely */
+    }
     if (p->tty || (p->out[0].fd < 0 && p->out[1].fd < 0)) {
         process_finish(p);
         return;
@@ -1025,8 +921,7 @@ static void process_ended(struct process *p, int status)
         watch_set(&p->out[i], EPOLLIN);
 }
 
-static void process_free(struct process *p)
-{
+static void process_free(struct process *p) {
     for (struct client *c = p->clients, *next; c; c = next) {
         next = c->next;
         client_drop(c);
@@ -1044,8 +939,7 @@ static void process_free(struct process *p)
 /* crun refuses a host where a controller sits on the unified tree beside v1 ones. In a mount namespace of its own
  * it does not see that tree. Only the mount above it stops propagating: everything else stays a peer of the host's,
  * so shared bind mounts of the container work as ever. */
-static void hide_unified(void)
-{
+static void hide_unified(void) {
     char path[4096];
     if (unshare(CLONE_NEWNS) < 0)
         return;
@@ -1058,8 +952,7 @@ static void hide_unified(void)
     umount2(option.hide, MNT_DETACH);
 }
 
-static void move_fd(int from, int to)
-{
+static void move_fd(int from, int to) {
     if (from == to)
         fcntl(to, F_SETFD, 0);
     else
@@ -1069,8 +962,7 @@ static void move_fd(int from, int to)
 static const int IGNORED[] = {SIGPIPE, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGTSTP, SIGTTIN, SIGTTOU};
 
 /* Start the runtime with the given stdio; its fd 3 is the log of errors, its fd 4 the exec's process document. */
-static pid_t runtime_start(char **argv, const int stdio[3], int log_fd, int document, bool hide)
-{
+static pid_t runtime_start(char **argv, const int stdio[3], int log_fd, int document, bool hide) {
     pid_t pid = fork();
     if (pid)
         return pid;
@@ -1094,8 +986,14 @@ static pid_t runtime_start(char **argv, const int stdio[3], int log_fd, int docu
     _exit(127);
 }
 
-static int unix_listen(const char *name, int type)
-{
+/* A file's name for p in the run directory: KIND for init, KIND-ID for an exec. */
+static const char *name_of(struct process *p, const char *kind) {
+    static char name[96];
+    snprintf(name, sizeof name, "%s%s%s", kind, *p->id ? "-" : "", p->id);
+    return name;
+}
+
+static int unix_listen(const char *name, int type) {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     int fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     /* By way of the directory's descriptor, a path of any length fits into an address. */
@@ -1108,9 +1006,8 @@ static int unix_listen(const char *name, int type)
 
 /* Open the stdio of p and have the runtime make it: `run` for init, `exec` with the given document otherwise.
  * Returns false with errno set if that could not even begin. */
-static bool process_launch(struct process *p, int document)
-{
-    char pid_file[4096], console_path[160], name[96];
+static bool process_launch(struct process *p, int document) {
+    char pid_file[4096], console_path[160];
     int ends[3] = {-1, -1, -1}, pair[2];
     bool ok = true;
     p->command = -1;
@@ -1132,12 +1029,11 @@ static bool process_launch(struct process *p, int document)
             nonblocking(pair[0]);
         }
     if (ok && p->tty) {
-        snprintf(name, sizeof name, "tty%s%s", *p->id ? "-" : "", p->id);
-        ok = (p->console = unix_listen(name, SOCK_STREAM)) >= 0;
+        ok = (p->console = unix_listen(name_of(p, "tty"), SOCK_STREAM)) >= 0;
         /* The runtime reaches it through our descriptor, for the same reason. */
-        snprintf(console_path, sizeof console_path, "/proc/%d/fd/%d/%s", getpid(), dir_fd, name);
+        snprintf(console_path, sizeof console_path, "/proc/%d/fd/%d/%s", getpid(), dir_fd, name_of(p, "tty"));
     }
-    snprintf(pid_file, sizeof pid_file, "%s/pid%s%s", option.dir, *p->id ? "-" : "", p->id);
+    snprintf(pid_file, sizeof pid_file, "%s/%s", option.dir, name_of(p, "pid"));
     char *argv[24];
     int n = 0;
 #define ARG(text) (argv[n++] = (char *)(uintptr_t)(text))
@@ -1168,16 +1064,14 @@ static bool process_launch(struct process *p, int document)
 }
 
 /* Take the terminal that the runtime sent. It has exited by now, so nothing here waits. */
-static bool console_take(struct process *p)
-{
-    char byte, name[96];
+static bool console_take(struct process *p) {
+    char byte;
     union { struct cmsghdr header; char space[CMSG_SPACE(sizeof(int))]; } control;
     struct iovec part = {&byte, 1};
     struct msghdr message = {
         .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
     int connection = accept4(p->console, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK), master = -1;
-    snprintf(name, sizeof name, "tty%s%s", *p->id ? "-" : "", p->id);
-    unlinkat(dir_fd, name, 0);
+    unlinkat(dir_fd, name_of(p, "tty"), 0);
     close_fd(&p->console);
     if (connection < 0)
         return false;
@@ -1198,34 +1092,26 @@ static bool console_take(struct process *p)
     return true;
 }
 
-static pid_t pid_take(struct process *p)
-{
-    char name[96], text[32] = "";
-    snprintf(name, sizeof name, "pid%s%s", *p->id ? "-" : "", p->id);
-    int fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC);
+static pid_t pid_take(struct process *p) {
+    char text[32] = "";
+    int fd = openat(dir_fd, name_of(p, "pid"), O_RDONLY | O_CLOEXEC);
     if (fd >= 0 && read(fd, text, sizeof text - 1) < 0)
         *text = 0;
     close_fd(&fd);
-    unlinkat(dir_fd, name, 0);
+    unlinkat(dir_fd, name_of(p, "pid"), 0);
     return (pid_t)strtol(text, NULL, 10);
 }
 
 /* Tell that the runtime failed, in its own words: its log, or else what it wrote to stderr. */
-static void launch_failed(struct process *p, int status, const char *why)
-{
+static void launch_failed(struct process *p, int status, const char *why) {
     char text[ERROR_TEXT + 64];
     int n = snprintf(text, sizeof text, "failed %u %d\n%s", p->request, exit_code(status), why ? why : "");
     ssize_t more = 0;
-    if (!why) {
-        struct stat st = {0};
-        if (p->runtime_log >= 0)
-            fstat(p->runtime_log, &st);
-        off_t from = st.st_size > ERROR_TEXT ? st.st_size - ERROR_TEXT : 0;
-        if (st.st_size)
-            more = pread(p->runtime_log, text + n, ERROR_TEXT, from);
-        else if (p->out[1].fd >= 0)
-            more = read(p->out[1].fd, text + n, ERROR_TEXT);
-    }
+    off_t size = why || p->runtime_log < 0 ? 0 : lseek(p->runtime_log, 0, SEEK_END);
+    if (size > 0)
+        more = pread(p->runtime_log, text + n, ERROR_TEXT, size > ERROR_TEXT ? size - ERROR_TEXT : 0);
+    else if (!why && p->out[1].fd >= 0)
+        more = read(p->out[1].fd, text + n, ERROR_TEXT);
     size_t length = (size_t)n + (more > 0 ? (size_t)more : 0);
     if (p == &init) {
         char record[64];
@@ -1244,8 +1130,7 @@ static void launch_failed(struct process *p, int status, const char *why)
 }
 
 /* The runtime command ended: the process runs, or it never will. */
-static void command_ended(struct process *p, int status)
-{
+static void command_ended(struct process *p, int status) {
     p->command = 0;
     bool ok = WIFEXITED(status) && WEXITSTATUS(status) == 0;
     pid_t pid = pid_take(p);
@@ -1264,11 +1149,12 @@ static void command_ended(struct process *p, int status)
     p->started_ns = clock_ns(CLOCK_REALTIME);
     if (p == &init) {
         oom_open();
-        announce("started %d %llu", pid, (unsigned long long)p->started_ns);
+        tell(NULL, "started %d %llu", pid, (unsigned long long)p->started_ns);
         if (stopping)
             kill(pid, SIGKILL);
     } else {
-        answer(p->asker, "ok %u %d", p->request, pid);
+        if (p->asker)
+            tell(p->asker, "ok %u %d", p->request, pid);
         p->asker = NULL;
     }
     pace(p);
@@ -1282,23 +1168,26 @@ static void command_ended(struct process *p, int status)
 
 /* ------------------------------------------------------------------------------------------- children and requests */
 
-static void children_ready(struct watch *w, uint32_t events)
-{
+static bool launching(void) {
+    bool any = init.command > 0;
+    for (struct process *p = execs; p; p = p->next)
+        any |= p->command > 0;
+    return any;
+}
+
+static void children_ready(struct watch *w, uint32_t events) {
     struct signalfd_siginfo info[16];
     int status;
     pid_t pid;
-    (void)events;
     while (read(w->fd, info, sizeof info) == sizeof info)
         ;
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
         struct process *command = NULL, *process = NULL;
-        bool launching = init.command > 0;
         for (struct process *p = &init; p; p = p == &init ? execs : p->next) {
             if (p->command == pid)
                 command = p;
             else if (p->pid == pid)
                 process = p;
-            launching |= p->command > 0;
         }
         if (pid == logfile.gzip)
             logfile.gzip = 0;
@@ -1306,7 +1195,7 @@ static void children_ready(struct watch *w, uint32_t events)
             command_ended(command, status);
         else if (process)
             process_ended(process, status);
-        else if (launching) { /* an orphan of the container, or a process whose pid we are about to learn */
+        else if (launching()) { /* an orphan of the container, or a process whose pid we are about to learn */
             void *more = realloc(strays, (stray_count + 1) * sizeof *strays);
             if (more) {
                 strays = more;
@@ -1315,23 +1204,18 @@ static void children_ready(struct watch *w, uint32_t events)
             }
         }
     }
-    bool launching = init.command > 0;
-    for (struct process *p = execs; p; p = p->next)
-        launching |= p->command > 0;
-    if (!launching)
+    if (!launching())
         stray_count = 0;
 }
 
-static struct process *exec_find(const char *id)
-{
+static struct process *exec_find(const char *id) {
     for (struct process *p = execs; p; p = p->next)
         if (id && strcmp(p->id, id) == 0 && !p->finished)
             return p;
     return NULL;
 }
 
-static void resize(struct process *p, const char *rows, const char *cols)
-{
+static void resize(struct process *p, const char *rows, const char *cols) {
     p->rows = rows ? (unsigned short)atoi(rows) : 0;
     p->cols = cols ? (unsigned short)atoi(cols) : 0;
     if (p->tty && p->out[0].fd >= 0)
@@ -1339,15 +1223,14 @@ static void resize(struct process *p, const char *rows, const char *cols)
 }
 
 /* exec ID FLAGS STREAMS ROWS COLS, with the process document and perhaps a client; FLAGS: t(erminal), or -. */
-static void exec_start(struct control *from, unsigned request, char **word, int words, int *fds, int count)
-{
+static void exec_start(struct control *from, unsigned request, char **word, int words, int *fds, int count) {
     if (words < 7 || count < 1 || strlen(word[2]) >= sizeof init.id || exec_find(word[2])) {
-        answer(from, "refused %u bad-request", request);
+        tell(from, "refused %u bad-request", request);
         return;
     }
     struct process *p = calloc(1, sizeof *p);
     if (!p) {
-        answer(from, "refused %u no-memory", request);
+        tell(from, "refused %u no-memory", request);
         return;
     }
     strcpy(p->id, word[2]);
@@ -1370,8 +1253,7 @@ static void exec_start(struct control *from, unsigned request, char **word, int 
         launch_failed(p, 127 << 8, strerror(error));
 }
 
-static void control_ready(struct watch *w, uint32_t events)
-{
+static void control_ready(struct watch *w, uint32_t events) {
     struct control *c = w->owner;
     static char text[MESSAGE];
     union { struct cmsghdr header; char space[CMSG_SPACE(4 * sizeof(int))]; } control;
@@ -1379,7 +1261,6 @@ static void control_ready(struct watch *w, uint32_t events)
     struct msghdr message = {
         .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
     int fds[4] = {-1, -1, -1, -1}, count = 0;
-    (void)events;
     ssize_t n = recvmsg(w->fd, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
@@ -1405,39 +1286,38 @@ static void control_ready(struct watch *w, uint32_t events)
         stopping = true;
         if (running)
             kill(init.pid, SIGKILL);
-        answer(c, "ok %u", request);
+        tell(c, "ok %u", request);
     } else if (!running) {
-        answer(c, "refused %u not-running", request);
+        tell(c, "refused %u not-running", request);
     } else if (strcmp(verb, "attach") == 0 && words == 3 && count == 1) {
         client_add(&init, fds[0], word[2]);
         fds[0] = -1;
-        answer(c, "ok %u", request);
+        tell(c, "ok %u", request);
     } else if (strcmp(verb, "kill") == 0 && words == 3) {
         if (kill(init.pid, atoi(word[2])) == 0)
-            answer(c, "ok %u", request);
+            tell(c, "ok %u", request);
         else
-            answer(c, "refused %u errno-%d", request, errno);
+            tell(c, "refused %u errno-%d", request, errno);
     } else if (strcmp(verb, "resize") == 0 && words == 4) {
         resize(&init, word[2], word[3]);
-        answer(c, "ok %u", request);
+        tell(c, "ok %u", request);
     } else if (strcmp(verb, "exec-resize") == 0 && words == 5) {
         if ((exec = exec_find(word[2]))) {
             resize(exec, word[3], word[4]);
-            answer(c, "ok %u", request);
+            tell(c, "ok %u", request);
         } else {
-            answer(c, "refused %u not-running", request);
+            tell(c, "refused %u not-running", request);
         }
     } else if (strcmp(verb, "exec") == 0) {
         exec_start(c, request, word, words, fds, count);
     } else {
-        answer(c, "refused %u bad-request", request);
+        tell(c, "refused %u bad-request", request);
     }
     for (int i = 0; i < count; i++)
         close_fd(&fds[i]);
 }
 
-static struct control *control_add(int fd)
-{
+static struct control *control_add(int fd) {
     struct control *c = calloc(1, sizeof *c);
     if (!c) {
         close(fd);
@@ -1450,21 +1330,18 @@ static struct control *control_add(int fd)
     return c;
 }
 
-static void listener_ready(struct watch *w, uint32_t events)
-{
-    (void)events;
+static void listener_ready(struct watch *w, uint32_t events) {
     int fd = accept4(w->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (fd < 0)
         return;
     struct control *c = control_add(fd);
-    if (init.pid)
-        answer(c, "started %d %llu", init.pid, (unsigned long long)init.started_ns);
+    if (c && init.pid)
+        tell(c, "started %d %llu", init.pid, (unsigned long long)init.started_ns);
 }
 
 /* ---------------------------------------------------------------------------------------------------------- main */
 
-static void fail(const char *what)
-{
+static void fail(const char *what) {
     char text[512];
     int n = snprintf(text, sizeof text, "failed 0 125\n%s: %s", what, strerror(errno));
     if (send(CONTROL_FD, text, (size_t)n, MSG_NOSIGNAL) < 0)
@@ -1472,8 +1349,7 @@ static void fail(const char *what)
     _exit(1);
 }
 
-static void log_setup(void)
-{
+static void log_setup(void) {
     if (!option.log_driver)
         return;
     logfile.local = strcmp(option.log_driver, "local") == 0;
@@ -1485,8 +1361,7 @@ static void log_setup(void)
 }
 
 /* Wait for one event and handle it. */
-static void turn(void)
-{
+static void turn(void) {
     int timeout = chunk_dirty ? IDLE_MS : -1;
     struct epoll_event event;
     for (struct process *p = &init; p; p = p == &init ? execs : p->next) {
@@ -1527,57 +1402,44 @@ static void turn(void)
     }
 }
 
-static void parse_option(const char *name, const char *value)
-{
-    static const struct { const char *name; const char **value; } texts[] = {
-        {"--id", &option.id}, {"--dir", &option.dir}, {"--bundle", &option.bundle}, {"--root", &option.root},
-        {"--runtime", &option.runtime}, {"--name", &option.name}, {"--hide", &option.hide},
-        {"--memory", &option.memory}, {"--log-driver", &option.log_driver}, {"--log-path", &option.log_path},
-        {"--log-attrs", &option.log_attrs},
+static void parse_option(const char *name, const char *value) {
+    static const struct { const char *name, **text; unsigned long *number; } options[] = {
+        {"--id", &option.id, NULL}, {"--dir", &option.dir, NULL}, {"--bundle", &option.bundle, NULL},
+        {"--root", &option.root, NULL}, {"--runtime", &option.runtime, NULL}, {"--name", &option.name, NULL},
+        {"--runtime-fd", NULL, &option.runtime_fd}, {"--hide", &option.hide, NULL},
+        {"--memory", &option.memory, NULL}, {"--stdin", &option.input, NULL}, {"--tty", NULL, &option.tty},
+        {"--rows", NULL, &option.rows}, {"--cols", NULL, &option.cols},
+        {"--log-driver", &option.log_driver, NULL}, {"--log-path", &option.log_path, NULL},
+        {"--log-attrs", &option.log_attrs, NULL}, {"--log-size", NULL, &option.log_size},
+        {"--log-files", NULL, &option.log_files}, {"--log-compress", NULL, &option.compress},
     };
-    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
-        if (strcmp(name, texts[i].name) == 0) {
-            *texts[i].value = value;
-            return;
+    for (size_t i = 0; i < sizeof options / sizeof *options; i++)
+        if (strcmp(name, options[i].name) == 0) {
+            if (options[i].text)
+                *options[i].text = value;
+            else
+                *options[i].number = strtoul(value, NULL, 10);
         }
-    if (strcmp(name, "--tty") == 0)
-        option.tty = *value == '1';
-    else if (strcmp(name, "--stdin") == 0)
-        option.input = strcmp(value, "once") == 0 ? STDIN_ONCE : strcmp(value, "keep") == 0 ? STDIN_KEEP : STDIN_NONE;
-    else if (strcmp(name, "--rows") == 0)
-        option.rows = (unsigned short)atoi(value);
-    else if (strcmp(name, "--cols") == 0)
-        option.cols = (unsigned short)atoi(value);
-    else if (strcmp(name, "--log-size") == 0)
-        option.log_size = strtoull(value, NULL, 10);
-    else if (strcmp(name, "--log-files") == 0)
-        option.log_files = (unsigned)atoi(value);
-    else if (strcmp(name, "--log-compress") == 0)
-        option.compress = *value == '1';
 }
 
-int main(int argc, char **argv)
-{
-    int runtime_fd = -1, last_fd = CONTROL_FD;
+int main(int argc, char **argv) {
+    int last_fd = CONTROL_FD;
     static char runtime_path[32];
     errno = EINVAL;
     for (int i = 1; i + 1 < argc; i += 2) {
-        if (strcmp(argv[i], "--runtime-fd") == 0)
-            runtime_fd = atoi(argv[i + 1]);
-        else if (strcmp(argv[i], "--client") != 0)
-            parse_option(argv[i], argv[i + 1]);
-        int fd = strcmp(argv[i], "--client") == 0 ? atoi(argv[i + 1]) : runtime_fd;
+        parse_option(argv[i], argv[i + 1]);
+        int fd = strcmp(argv[i], "--client") == 0 ? atoi(argv[i + 1]) : (int)option.runtime_fd;
         last_fd = fd > last_fd ? fd : last_fd;
     }
-    if (!option.id || !option.dir || !option.bundle || !option.root || (!option.runtime && runtime_fd < 0) ||
+    if (!option.id || !option.dir || !option.bundle || !option.root || (!option.runtime && !option.runtime_fd) ||
         (option.log_driver && !option.log_path))
         fail("sampan-shim is started by sampand");
     syscall(SYS_close_range, last_fd + 1, ~0U, 0);
     for (int fd = CONTROL_FD; fd <= last_fd; fd++)
         fcntl(fd, F_SETFD, FD_CLOEXEC);
-    if (runtime_fd >= 0) {
-        runtime_fd = fcntl(runtime_fd, F_DUPFD_CLOEXEC, HIGH_FD);
-        snprintf(runtime_path, sizeof runtime_path, "/proc/self/fd/%d", runtime_fd);
+    if (option.runtime_fd) {
+        int high = fcntl((int)option.runtime_fd, F_DUPFD_CLOEXEC, HIGH_FD);
+        snprintf(runtime_path, sizeof runtime_path, "/proc/self/fd/%d", high);
         option.runtime = runtime_path;
     }
     for (size_t i = 0; i < sizeof IGNORED / sizeof *IGNORED; i++)
@@ -1601,10 +1463,10 @@ int main(int argc, char **argv)
     watch_set(&listener, EPOLLIN);
     log_setup();
     init.tty = option.tty;
-    init.rows = option.rows;
-    init.cols = option.cols;
-    init.close_stdin = option.input == STDIN_ONCE;
-    init.takes_input = option.input != STDIN_NONE;
+    init.rows = (unsigned short)option.rows;
+    init.cols = (unsigned short)option.cols;
+    init.close_stdin = strcmp(option.input, "once") == 0;
+    init.takes_input = strcmp(option.input, "none") != 0;
     if (!process_launch(&init, -1))
         fail("cannot start the runtime");
     for (int i = 1; i + 1 < argc; i += 2)

@@ -326,6 +326,10 @@ class RuntimeService:
             async with asyncio.timeout(_STOP_TIMEOUT_S):
                 with suppress(Lost, Refused, NotRunning):
                     await connection.request("stop")
+                if (
+                    record := self._record(connection.container)
+                ) is not None:  # a frozen process does not die
+                    await blocking(Group(self._layout(), record.cgroup).thaw)
                 await ended.wait()
         except TimeoutError:
             _log.warning("shim does not end its task", extra={"container": connection.container})

@@ -364,3 +364,15 @@ async def test_an_execs_background_child_does_not_hold_it_up(yard: OpenYard) -> 
         exec_id, client = await y.exec(task.id, "sh", "-c", "sleep 500 & echo started")
         assert frames(await client.read())[1] == b"started\n"
         assert (await y.exec_exit_of(exec_id)).code == 0
+
+
+@on_loop
+async def test_a_stranger_that_writes_on_for_ever_does_not_either(yard: OpenYard) -> None:
+    async with yard() as y:
+        task = y.without_namespace(y.task("sh", "-c", "yes & sleep 0.05"), "pid")
+        client, end = y.client(OUTPUT)
+        await y.service.start(task, [end])
+        assert len(await client.read()) > 0
+        assert (await y.exit_of(task.id)).code == 0
+        await y.service.delete(task.id)
+        assert await y.service.pids(task.id) == []
