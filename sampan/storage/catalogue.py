@@ -16,6 +16,7 @@ from typing import Final
 
 import msgspec
 
+from sampan.base import faults
 from sampan.base.errors import HostFailure, InvalidParameter
 from sampan.kernel.fs import remove_tree
 from sampan.kernel.mount import is_mount_point, umount
@@ -122,6 +123,7 @@ class Catalogue:
             os.mkdir(new, 0o700)
             record = fill(new)
             _write(new, record)
+            faults.point("storage.create")
             os.rename(new, self.path(record.key))
         except BaseException:
             with self._lock:
@@ -140,6 +142,7 @@ class Catalogue:
             self._insert(record)
             try:
                 _write(self.path(key), record)
+                faults.point("storage.commit")
                 os.rename(self.path(key), self.path(record.key))
             except BaseException:
                 self._discard(record)
@@ -172,7 +175,8 @@ class Catalogue:
             with suppress(FileNotFoundError):
                 os.rename(self.path(key), gone)
             self._discard(record)
-            return gone
+        faults.point("storage.remove")
+        return gone
 
     def sweep(self) -> list[str]:
         """Remove half-made and half-removed snapshots and broken records; return their directories' names.

@@ -13,7 +13,7 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from sampan.storage.driver import ChangeKind, Difference
+from sampan.storage.driver import ChangeKind, Delta, Difference
 from sampan.storage.overlay import OPAQUE, is_whiteout
 from sampan.storage.tree import content_xattrs, list_at, open_at, stat_at
 
@@ -104,6 +104,22 @@ def roots_differ(new: int, old: int | None) -> bool:
     if old is None:
         return True
     return _directory_differs(new, old, b"", os.fstat(new), os.fstat(old))
+
+
+def changed_size(delta: Delta) -> int:
+    """Return the lengths of all files that are new or changed in ``delta``, in bytes, hard links once."""
+    size = 0
+    linked: set[int] = set()
+    for difference in delta.differences:
+        if difference.kind is ChangeKind.DELETED or not difference.held:
+            continue
+        status = stat_at(delta.tree, difference.path)
+        if status is None or stat.S_ISDIR(status.st_mode) or status.st_ino in linked:
+            continue
+        if status.st_nlink > 1:
+            linked.add(status.st_ino)
+        size += status.st_size
+    return size
 
 
 def shown_only(differences: Sequence[Difference]) -> list[Difference]:

@@ -64,8 +64,8 @@ class Snapshot:
 class Usage:
     """What a snapshot takes by itself, without its parents.
 
-    ``size`` is in bytes as Docker counts (lengths of files, hard links once, directories not), ``disk`` in
-    bytes of blocks as ``du`` counts (shared extents included), ``inodes`` counts directories too.
+    ``size`` is in bytes as Docker counts: the lengths of new and changed files, hard links once, directories
+    not. ``disk`` (bytes of blocks, as ``du`` counts) and ``inodes`` are all that is there, copies included.
     """
 
     size: int

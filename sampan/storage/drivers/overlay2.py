@@ -15,7 +15,6 @@ a single layer, are bind mounts: an overlay of one directory would add nothing.
 """
 
 import os
-import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -55,19 +54,20 @@ class Overlay2:
 
     @classmethod
     def supported(cls, root: Path) -> str | None:
+        probe = os.path.join(root, f".overlay-{os.urandom(8).hex()}")
+        lower, upper, work, merged = (os.path.join(probe, n) for n in ("lower", "upper", "work", "merged"))
         try:
-            os.makedirs(root, mode=0o700, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=".overlay-", dir=root) as probe:
-                for name in ("lower", "upper", "work", "merged"):
-                    os.mkdir(os.path.join(probe, name))
-                if not supports_d_type(probe):
-                    return f"the file system of {root} does not tell the types of directory entries (d_type)"
-                layers = [os.path.join(probe, name) for name in ("lower", "upper", "work")]
-                merged = os.path.join(probe, "merged")
-                mount(writable_mount(merged, layers[:1], *layers[1:]))
-                umount(merged, lazy=True)
+            for path in (probe, lower, upper, work, merged):
+                os.makedirs(path, mode=0o700)
+            if not supports_d_type(probe):
+                return f"the file system of {root} does not tell the types of directory entries (d_type)"
+            mount(writable_mount(merged, [lower], upper, work))
+            umount(merged, lazy=True)
         except OSError as error:
             return f"overlay cannot be mounted on {root}: {error.strerror}"
+        finally:
+            with suppress(OSError):
+                remove_tree(probe)
         return None
 
     def prepare(self, key: str, parent: str | None) -> Sequence[Mount]:

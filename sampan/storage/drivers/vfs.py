@@ -19,7 +19,7 @@ from sampan.kernel.fs import remove_tree
 from sampan.kernel.mount import Mount
 from sampan.storage.backing import backing_filesystem
 from sampan.storage.catalogue import Catalogue, Record
-from sampan.storage.compare import compare_trees, roots_differ
+from sampan.storage.compare import changed_size, compare_trees, roots_differ
 from sampan.storage.copy import copy_tree
 from sampan.storage.driver import Delta, Kind, Snapshot, Usage
 from sampan.storage.tree import measure, opened
@@ -81,7 +81,12 @@ class Vfs:
         if record.kind is Kind.VIEW:
             return Usage(0, 0, 0)
         with opened(self._tree(record)) as tree:
-            return measure(tree)
+            whole = measure(tree)
+        if record.parent is None:
+            return whole
+        # the copy takes all that space, but what is counted as the snapshot's own is what it has changed
+        with self.diff(key, record.parent) as delta:
+            return Usage(changed_size(delta), whole.inodes, whole.disk)
 
     def diff(self, key: str, parent: str | None) -> AbstractContextManager[Delta]:
         return self._diff(self._catalogue.find(key), parent)
