@@ -6,6 +6,7 @@ from typing import Final
 
 from sampan.base.errors import InvalidParameter
 
+_LONGEST_FRACTION: Final = 19  # digits of an int64, which is what Go reads it into
 ZERO: Final = "0001-01-01T00:00:00Z"  # Go's zero time: "never"
 _UNITS_NS: Final = {
     "ns": 1,
@@ -123,6 +124,6 @@ def _offset(local: timezone) -> str:
 def parse_unix_ns(text: str) -> int:
     """Parse ``seconds[.fraction]`` since 1970 into ns; digits after the ninth are cut. Raises ValueError."""
     seconds, dot, fraction = text.partition(".")
-    if dot and not (fraction.isascii() and fraction.isdigit()):
+    if dot and not (fraction.isascii() and fraction.isdigit() and len(fraction) <= _LONGEST_FRACTION):
         raise ValueError(f"bad time {text!r}")
     return int(seconds) * 10**9 + int((fraction + "000000000")[:9])

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from support.shared import table
+
 from sampan.base.errors import InvalidParameter
 from sampan.containers.mounts import check_mount, parse_bind, plan_mounts
 from sampan.wire.containers import Mount
-from support.shared import table
 
 
 def test_binds_are_taken_or_refused_as_docker_does() -> None:

@@ -1,10 +1,11 @@
 """Restart policies, against Docker's own cases."""
 
 import pytest
+from support.shared import table
+
 from sampan.base.errors import InvalidParameter
 from sampan.containers.restart import check_policy, plan_restart
 from sampan.wire.containers import RestartPolicy
-from support.shared import table
 
 
 def test_policies_are_taken_or_refused_as_docker_does() -> None:
