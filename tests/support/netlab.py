@@ -8,6 +8,7 @@ import asyncio
 import functools
 import socket
 import subprocess
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ HOST_ADDRESS = "203.0.113.1"  # of the host, as its neighbour sees it
 OUTSIDE_ADDRESS = "203.0.113.2"
 OUTSIDE = Path("/run/netns/outside")
 _REFUSED_S = 0.5
+_SETTLE_S = 5.0
 
 
 def on_loop(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
@@ -61,6 +63,34 @@ def remove_outside() -> None:
     """Take ``make_outside`` back."""
     command("ip", "link", "del", "lab0")
     command("ip", "netns", "del", OUTSIDE.name)
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What networks could leave on a host."""
+
+    mounts: tuple[str, ...]
+    links: tuple[str, ...]
+    rules: str
+    settings: tuple[str, ...]
+
+
+def footprint() -> Footprint:
+    """Look at the namespace that the tests run in."""
+    mounts = sorted(line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines())
+    links = sorted(line.split()[0].split("@")[0] for line in command("ip", "-br", "link").splitlines())
+    settings = tuple(
+        Path(f"/proc/sys/net/ipv4/{name}").read_text() for name in ("ip_forward", "conf/lo/route_localnet")
+    )
+    return Footprint(tuple(mounts), tuple(links), command("nft", "list", "ruleset"), settings)
+
+
+def assert_footprint(before: Footprint) -> None:
+    """Fail unless the host is as ``before``; links go a moment after their namespace, so wait for them."""
+    deadline = time.monotonic() + _SETTLE_S
+    while (after := footprint()) != before and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert after == before
 
 
 @dataclass

@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from support.netlab import make_outside, remove_outside
-from support.traces import assert_none_left, look
+from support.netlab import assert_footprint, footprint, make_outside, remove_outside
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -18,6 +17,6 @@ def outside() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def no_trace(outside: None) -> Iterator[None]:
     """Compare mounts, links and rules before and after the test."""
-    before = look("no shim")
+    before = footprint()
     yield
-    assert_none_left(before, "no shim")
+    assert_footprint(before)

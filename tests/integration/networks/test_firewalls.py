@@ -37,9 +37,8 @@ def iptables() -> Iterator[None]:
 
 async def _passes(lab: Lab, *, until: bool = True) -> bool:
     """Tell whether a published port and the way out come to work, within a moment."""
-    if lab.service.sandbox(lab.request("web").container) is None:
-        await lab.open("web", "8080:80")
-    key = lab.service.sandbox(lab.request("web").container).sandbox_key  # type: ignore[union-attr] - just opened
+    web = lab.service.sandbox(lab.request("web").container) or await lab.open("web", "8080:80")
+    key = web.sandbox_key
     passes = not until
     async with lab.tcp_server(key, 80), lab.tcp_server(OUTSIDE, 7000):
         for _ in range(_TRIES):
@@ -96,10 +95,10 @@ async def test_a_firewall_that_comes_later_is_noticed(tmp_path: Path, iptables: 
         assert await _passes(lab)
         command("iptables", "-P", "FORWARD", "ACCEPT")
         for _ in range(_TRIES):
-            if (shown := command("iptables", "-S", "FORWARD")) == "-P FORWARD ACCEPT\n":
+            if command("iptables", "-S", "FORWARD") == "-P FORWARD ACCEPT\n":
                 break
             await asyncio.sleep(0.05)
-        assert shown == "-P FORWARD ACCEPT\n"
+        assert command("iptables", "-S", "FORWARD") == "-P FORWARD ACCEPT\n"
         await lab.shut("web")
 
 

@@ -7,8 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.netlab import HOST_ADDRESS, OUTSIDE, OUTSIDE_ADDRESS, Lab, command, lab_at, on_loop
-from support.traces import look
+from support.netlab import HOST_ADDRESS, OUTSIDE, OUTSIDE_ADDRESS, Lab, command, footprint, lab_at, on_loop
 
 from sampan.base import faults
 from sampan.base.errors import HostFailure
@@ -68,7 +67,7 @@ async def test_closing_leaves_living_containers_reachable(tmp_path: Path) -> Non
 @on_loop
 async def test_a_step_that_fails_leaves_nothing(tmp_path: Path, step: str) -> None:
     async with lab_at(tmp_path) as lab:
-        before = look("")
+        before = footprint()
         faults.arm(f"networks.sandbox.{step}")
         try:
             with pytest.raises(HostFailure, match=f"injected fault at networks.sandbox.{step}"):
@@ -76,7 +75,7 @@ async def test_a_step_that_fails_leaves_nothing(tmp_path: Path, step: str) -> No
         finally:
             faults.disarm(f"networks.sandbox.{step}")
         assert list((tmp_path / "run/netns").iterdir()) == []
-        assert look("").rules == before.rules
+        assert footprint().rules == before.rules
         assert lab.service.inspect("bridge").containers == {}
         again = await lab.open("web", "8080:80", "5353:53/udp")
         assert again.networks["bridge"].ip_address == "172.17.0.2"

@@ -1,6 +1,6 @@
 """Published ports: what is asked for, in Docker's order and words."""
 
-from ipaddress import ip_address
+from ipaddress import IPv4Address, ip_address
 
 import pytest
 from support.netlab import publish
@@ -58,8 +58,7 @@ def test_a_host_address_is_taken_as_it_is() -> None:
 
 
 def test_a_default_address_stands_alone() -> None:
-    local = ip_address("127.0.0.1")
-    assert not isinstance(local, type(V6))
+    local = IPv4Address("127.0.0.1")
     planned = plan_ports(publish("8080:80"), (), publish_all=False, default=local, ipv6=True)
     assert planned == [PortRequest("tcp", 80, 8080, 8080, (local,))]
 
