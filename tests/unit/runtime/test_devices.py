@@ -37,8 +37,8 @@ def test_one_device(tmp_path: Path) -> None:
     for path in ("/dev/null", str(link)):
         (device,), (rule,) = find_devices(path, "/dev/xnull", "rw")
         assert (device.path, device.type, device.major, device.minor) == ("/dev/xnull", "c", 1, 3)
+        assert device.file_mode == 0o666
         assert (rule.allow, rule.type, rule.major, rule.minor, rule.access) == (True, "c", 1, 3, "rw")
-    assert device.file_mode == 0o666
 
 
 def test_a_directory_of_devices() -> None:
