@@ -8,7 +8,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from typing import Final, ParamSpec, TypeVar, cast
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -33,10 +33,13 @@ async def blocking(call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -
 
 async def in_thread(items: Iterator[T]) -> AsyncIterator[T]:
     """Iterate over a blocking iterator, each step in the thread pool; closed when the reader goes away."""
-    end = object()
+    end: Final = object()
     try:
-        while (item := await blocking(next, items, end)) is not end:
-            yield item  # type: ignore[misc] - the sentinel is excluded above
+        while True:
+            item: T | object = await blocking(next, items, end)
+            if item is end:
+                return
+            yield cast("T", item)
     finally:
         if (close := getattr(items, "close", None)) is not None:
             await blocking(close)

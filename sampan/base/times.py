@@ -6,7 +6,7 @@ from typing import Final
 
 from sampan.base.errors import InvalidParameter
 
-_LONGEST_FRACTION: Final = 19  # digits of an int64, which is what Go reads it into
+_LONGEST_FRACTION: Final = 20  # digits: more overflow in Docker
 ZERO: Final = "0001-01-01T00:00:00Z"  # Go's zero time: "never"
 _UNITS_NS: Final = {
     "ns": 1,

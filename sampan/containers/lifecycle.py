@@ -131,6 +131,11 @@ class Lifecycle:
         else:
             self._exited(container, exit_)
 
+    def on_oom(self, container_id: str) -> None:
+        """Take the runtime's word that a container hit its memory limit."""
+        if (container := self._store.get(container_id)) is not None:
+            self._publish(container, "oom")
+
     def on_exec_exit(self, container_id: str, exec_id: str, exit_: Exit) -> None:
         """Take the runtime's word that an exec's process ended."""
         self._execs.exited(exec_id, exit_)
@@ -162,8 +167,6 @@ class Lifecycle:
             state.status = Status.RESTARTING
             container.restart_wait_s = again.wait_s
         self._store.save(container)
-        if exit_.oom_killed:
-            self._publish(container, "oom")
         self._publish(container, "die", exitCode=str(exit_.code), execDuration=str(int(ran_s)))
         self._answer(container, exit_)
         self._execs.container_exited(container)
