@@ -19,8 +19,8 @@ from sampan.cli.gotemplate.nodes import (
 )
 from sampan.cli.gotemplate.parse import TemplateError
 from sampan.cli.gotemplate.printf import text_of, type_name
-from sampan.cli.gotemplate.record import MISSING, Missing, Nil, Record, Struct
 from sampan.cli.gotext import quote
+from sampan.cli.record import MISSING, Document, Map, Missing, Nil, Record, Struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ class Run:
         self._trees = trees
         self._functions = functions
         self._strict = strict  # a map must have the key
+        self._typed = False  # the data has known shapes: then a map among them need not
         self._out: list[str] = []
         self._variables: list[tuple[str, Any]] = []
         self._name = ""
@@ -65,6 +66,7 @@ class Run:
     def run(self, data: "Any") -> str:
         """Return what the template writes for ``data``. Raises TemplateError."""
         data = MISSING if data is None else data
+        self._typed = isinstance(data, Document)
         self._variables = [("$", data)]
         self._list(data, self._trees[""])
         return "".join(self._out)
@@ -114,7 +116,7 @@ class Run:
         if isinstance(value, (list, tuple)):
             pairs = enumerate(value)
         elif isinstance(value, dict):
-            pairs = sorted(value.items())
+            pairs = value.pairs() if isinstance(value, Map) else sorted(value.items())
         elif type(value) is int:
             pairs = ((number, number) for number in range(value))
         elif value is None or isinstance(value, (Missing, Nil)):
@@ -243,7 +245,7 @@ class Run:
         self, dot: "Any", name: str, node: Node, args: list[Node], final: "Any", receiver: "Any", kind: str
     ) -> "Any":
         if isinstance(receiver, Missing):
-            if self._strict:
+            if self._strict and not self._typed:
                 self._fail(f"nil data; no entry for key {quote(name)}")
             return MISSING
         if receiver is None or isinstance(receiver, Nil):
@@ -256,10 +258,13 @@ class Run:
         method = getattr(receiver, "methods", {}).get(name)
         if method is not None:
             return self._method(dot, name, node, args, final, lambda text: method(receiver, text))
-        if name in receiver:
+        known = name in receiver or (isinstance(receiver, Document) and name in receiver.shapes)
+        if known or isinstance(receiver, Map):
             if args or final is not _NO_VALUE:
                 self._fail(f"{name} is not a method but has arguments")
-            return receiver[name]
+            if isinstance(receiver, Document) or (known and isinstance(receiver, Map)):
+                return receiver.at(name)
+            return receiver[name] if known else MISSING
         if isinstance(receiver, Struct):
             self._fail(f"can't evaluate field {name} in type {receiver.go_type}")
         if self._strict:

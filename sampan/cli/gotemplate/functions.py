@@ -8,8 +8,8 @@ function raises ValueError with the message of Go's.
 import _json
 
 from sampan.cli.gotemplate.printf import float_text, sprint, sprintf, sprintln, text_of, type_name
-from sampan.cli.gotemplate.record import MISSING, Missing, Nil, Record
 from sampan.cli.gotext import printable
+from sampan.cli.record import MISSING, Map, Missing, Nil, Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def _index(item: "Any", *indexes: "Any") -> "Any":
                 raise ValueError("value is nil; should be of type string")
             if not isinstance(index, str):
                 raise ValueError(f"value has type {type_name(index)}; should be string")
-            item = item.get(index, MISSING)
+            item = item.at(index) if isinstance(item, Map) else item.get(index, MISSING)
         elif _is_nil(item):
             raise ValueError("index of nil pointer")
         else:
