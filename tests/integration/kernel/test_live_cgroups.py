@@ -82,15 +82,17 @@ def test_remove_kills_what_is_left(group: Group, *, frozen: bool) -> None:
 
 
 def test_update(group: Group) -> None:
+    memory, pids = group.directory("memory"), group.directory("pids")
+    assert memory is not None
+    assert pids is not None
+    files = [
+        path for name in ("memory.max", "memory.limit_in_bytes") if (path := Path(memory, name)).exists()
+    ]
     for limit in (64 << 20, 256 << 20, 32 << 20):
         group.update(
             LinuxResources(memory=LinuxMemory(limit=limit, swap=2 * limit), pids=LinuxPids(limit >> 20))
         )
-        memory, pids = group.directory("memory"), group.directory("pids")
-        assert memory is not None
-        assert pids is not None
-        found = {Path(memory, name) for name in ("memory.max", "memory.limit_in_bytes")}
-        assert [int(path.read_text()) for path in found if path.exists()] == [limit]
+        assert [int(path.read_text()) for path in files] == [limit]
         assert Path(pids, "pids.max").read_text().strip() == str(limit >> 20)
     group.update(LinuxResources(pids=LinuxPids(-1)))
     assert Path(pids, "pids.max").read_text().strip() == "max"

@@ -40,7 +40,7 @@ def test_the_kernel_takes_it() -> None:
     done = subprocess.run(
         [sys.executable, "-c", CODE, *calls], input=compile_filter(section), capture_output=True, check=False
     )
-    found = dict(map(int, line.split()) for line in done.stdout.splitlines())
+    found = {int(number): int(result) for number, result in map(bytes.split, done.stdout.splitlines())}
     assert done.returncode == 0, done.stderr.decode()
     assert (found[272], found[442], found[4000], found[110]) == (1, 1, 38, 0)
     assert found[462] != 1
