@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from msgspec import UNSET
+
 from sampan import __version__
 from sampan.api.versions import MAX, MIN
 from sampan.base.times import now
@@ -72,6 +74,11 @@ class System:
         self._facts = facts
         self._drivers = drivers
         self.listeners = 0  # clients that read the event stream
+
+    @property
+    def hostname(self) -> str:
+        """The host's name."""
+        return self._facts.hostname
 
     @property
     def cgroup_v2(self) -> bool:
@@ -164,7 +171,7 @@ class System:
             init_binary=settings.init_path,
             security_options=self._security_options(),
             warnings=[*self._host_warnings(), *settings.warnings],
-            default_address_pools=[AddressPool(base, size) for base, size in settings.pools],
+            default_address_pools=[AddressPool(base, size) for base, size in settings.pools] or UNSET,
             firewall_backend=FirewallBackend("nftables"),
         )
 

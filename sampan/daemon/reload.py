@@ -1,0 +1,20 @@
+"""The event that tells of reloaded settings."""
+
+import msgspec
+
+from sampan.base.events import EventBus
+from sampan.daemon.config import Config
+
+
+def announce(events: EventBus, config: Config, engine_id: str, hostname: str) -> None:
+    """Publish daemon ``reload`` with the settings as they are now, in Docker's attributes."""
+    attributes = {
+        "debug": "true" if config.debug else "false",
+        "default-runtime": config.default_runtime,
+        "labels": msgspec.json.encode(list(config.label)).decode(),
+        "live-restore": "true",
+        "name": hostname,
+        "runtimes": " ".join(f"{name}:{path}" for name, path in config.runtimes.items()),
+        "shutdown-timeout": str(config.shutdown_timeout),
+    }
+    events.publish("daemon", "reload", engine_id, attributes)
