@@ -206,7 +206,8 @@ def _prologue(library: ctypes.CDLL, seccomp: LinuxSeccomp, architectures: set[in
     if seccomp.default_action == "SCMP_ACT_ERRNO" and default & 0xFFFF != errno.ENOSYS:
         beyond = _ACTIONS["SCMP_ACT_ERRNO"] | errno.ENOSYS
     sections = {
-        token: _section(library, seccomp, token, default) for token in sorted(architectures & _PATCHED, reverse=True)
+        token: _section(library, seccomp, token, default)
+        for token in sorted(architectures & _PATCHED, reverse=True)
     }
     bodies = {token: section.instructions(beyond) for token, section in sections.items()}
     if not any(bodies.values()):

@@ -11,7 +11,6 @@ from sampan.base.errors import InvalidParameter
 from sampan.kernel.host import HostFacts, ipv4_forwarding
 from sampan.runtime.capabilities import normalize
 from sampan.runtime.devices import check_access, check_rules
-from sampan.runtime.mounts import READONLY_PATHS, masked_paths
 from sampan.runtime.namespaces import is_host, is_valid
 from sampan.runtime.resources import check_resources
 from sampan.runtime.seccomp_profile import DEFAULT, UNCONFINED, parse_profile
@@ -27,11 +26,11 @@ _MIN_INTERVAL_NS: Final = 1_000_000
 def check_host_config(
     config: ContainerConfig, host: HostConfig, facts: HostFacts, *, update: bool = False
 ) -> list[str]:
-    """Return warnings for the client about ``config`` and ``host``, and bring both into their final form.
+    """Return warnings for the client about ``config`` and ``host``, and drop limits that this host lacks.
 
-    Limits that this host lacks are dropped, the working directory is cleaned, and masked and read-only paths
-    are written out. ``config`` is as the client and the image say it, before the engine fills in a hostname;
-    with ``update`` it is that of a container which was checked before. Raises InvalidParameter.
+    ``config`` is as the client and the image say it, before the engine fills in a hostname; its working
+    directory is cleaned. With ``update`` it is that of a container which was checked before. Raises
+    InvalidParameter.
     """
     if not update:
         _check_config(config)
@@ -74,9 +73,6 @@ def check_host_config(
             "Your kernel does not support cgroup namespaces.  Cgroup namespace setting discarded."
         )
         host.cgroupns_mode = "host"
-    if not update and not host.privileged:
-        host.masked_paths = list(masked_paths()) if host.masked_paths is None else host.masked_paths
-        host.readonly_paths = list(READONLY_PATHS) if host.readonly_paths is None else host.readonly_paths
     return warnings
 
 

@@ -131,20 +131,6 @@ def test_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
     assert check_host_config(ContainerConfig(), HostConfig(network_mode="none"), facts()) == []
 
 
-def test_paths_are_written_out() -> None:
-    host = HostConfig()
-    check_host_config(ContainerConfig(), host, facts())
-    assert host.masked_paths
-    assert "/proc/kcore" in host.masked_paths
-    assert host.readonly_paths
-    chosen = HostConfig(masked_paths=[], readonly_paths=["/x"])
-    check_host_config(ContainerConfig(), chosen, facts())
-    assert (chosen.masked_paths, chosen.readonly_paths) == ([], ["/x"])
-    privileged = HostConfig(privileged=True)
-    check_host_config(ContainerConfig(), privileged, facts())
-    assert (privileged.masked_paths, privileged.readonly_paths) == (None, None)
-
-
 def test_custom_profile_without_seccomp() -> None:
     host = HostConfig(security_opt=['seccomp={"defaultAction": "SCMP_ACT_ALLOW"}'])
     check_host_config(ContainerConfig(), host, facts())
