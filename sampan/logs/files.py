@@ -5,7 +5,6 @@ the plain file still lies beside it. Everything here blocks.
 """
 
 import os
-import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
@@ -158,6 +157,8 @@ def _open(path: Path, *, present: bool = False, packed: bool = False) -> LogFile
 
 def _unpack(packed: IO[bytes]) -> IO[bytes]:
     """Return the content of a gzip file; of a damaged one, what comes before the damage."""
+    import tempfile  # brings a dozen modules with it, for what few logs need
+
     directory = Path(f"/proc/self/fd/{packed.fileno()}").readlink().parent
     unpacked = tempfile.TemporaryFile(dir=directory, buffering=0)  # noqa: SIM115 - the caller closes it
     try:

@@ -1,7 +1,6 @@
 """AppArmor profiles of containers: which one applies, and Docker's default, loaded where it is missing."""
 
 import logging
-import shutil
 from pathlib import Path
 from typing import Final
 
@@ -76,12 +75,13 @@ def render_default() -> str:
 
 def load_default() -> bool:
     """Load Docker's default profile with the host's apparmor_parser; return whether it is there now."""
+    import shutil
+    import subprocess
+
     parser = shutil.which("apparmor_parser", path="/usr/sbin:/sbin:/usr/bin:/bin")
     if parser is None:
         _tell("apparmor_parser is not installed: containers run without an AppArmor profile")
         return False
-    import subprocess
-
     done = subprocess.run([parser, "-Kr"], input=render_default().encode(), capture_output=True, check=False)
     if done.returncode != 0:
         _tell(

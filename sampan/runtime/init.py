@@ -1,7 +1,6 @@
 """The small init that ``--init`` puts into a container as process 1: which program of the host it is."""
 
 import os
-import shutil
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
@@ -46,6 +45,8 @@ def find_init() -> Path:
 
 
 def _candidates() -> Iterator[Path]:
+    import shutil
+
     for program in _PROGRAMS:
         for directory in _DIRECTORIES:
             path = Path(directory, program)
