@@ -9,7 +9,7 @@ from typing import Final
 from sampan.base.errors import HostFailure
 from sampan.kernel import conntrack, nft
 from sampan.kernel.netlink import Netlink
-from sampan.networks.firewall import foreign, rules
+from sampan.networks.firewall import foreign, legacy, rules
 from sampan.networks.model import Forward, Rule
 
 _log = logging.getLogger(__name__)
@@ -65,6 +65,7 @@ class Firewall:
         if commands:
             _log.info("adjust foreign forward chains", extra={"nft": "; ".join(commands)})
             self._run("\n".join(commands) + "\n")
+        legacy.pass_legacy(bridges)
 
     def publish(self, forwards: Iterable[Forward]) -> None:
         """Send what arrives at published ports to the containers. Raises OSError."""

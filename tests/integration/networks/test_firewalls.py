@@ -1,6 +1,7 @@
 """Beside firewalls of others: they drop by default, come and go, or flush everything."""
 
 import asyncio
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -83,6 +84,21 @@ async def test_a_forward_policy_of_drop_by_iptables(tmp_path: Path, iptables: No
         ]
         await lab.shut("web")
     assert command("iptables", "-S") == before
+
+
+@on_loop
+async def test_a_forward_policy_of_drop_by_the_old_iptables(tmp_path: Path) -> None:
+    if shutil.which("iptables-legacy") is None:
+        pytest.skip("iptables-legacy is not installed")
+    command("iptables-legacy", "-P", "FORWARD", "DROP")
+    before = command("iptables-legacy", "-S")
+    try:
+        async with lab_at(tmp_path) as lab:
+            assert await _passes(lab)
+            await lab.shut("web")
+        assert command("iptables-legacy", "-S") == before
+    finally:
+        command("iptables-legacy", "-P", "FORWARD", "ACCEPT")
 
 
 @on_loop

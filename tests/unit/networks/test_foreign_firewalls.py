@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from sampan.networks.firewall.foreign import ForeignChain, plan_accepts
+from sampan.networks.firewall.legacy import plan_legacy
 
 
 @dataclass(frozen=True)
@@ -52,4 +53,30 @@ def test_the_administrators_rules_of_docker_come_first() -> None:
     assert planned == [
         f"add rule ip filter FORWARD position 3 {IN}",
         f"add rule ip filter FORWARD position 3 {OUT}",
+    ]
+
+
+def test_the_old_iptables_get_the_same_two_accepts() -> None:
+    planned = plan_legacy(["-P FORWARD DROP", "-A FORWARD -s 10.0.0.0/8 -j ACCEPT"], ["docker0"])
+    assert [" ".join(words) for words in planned] == [
+        "-I FORWARD -i docker0 -m comment --comment sampan: containers iifname docker0 -j ACCEPT",
+        "-I FORWARD -o docker0 -m comment --comment sampan: containers oifname docker0 -j ACCEPT",
+    ]
+
+
+def test_the_old_iptables_lose_those_of_bridges_that_are_gone() -> None:
+    listed = ['-A FORWARD -i br0 -m comment --comment "sampan: containers iifname br0" -j ACCEPT']
+    assert plan_legacy(listed, []) == [
+        [
+            "-D",
+            "FORWARD",
+            "-i",
+            "br0",
+            "-m",
+            "comment",
+            "--comment",
+            "sampan: containers iifname br0",
+            "-j",
+            "ACCEPT",
+        ]
     ]
