@@ -72,7 +72,7 @@ class Launcher:
             folder.mkdir(mode=0o710, parents=True, exist_ok=True)
             undo.add(close_shm, folder)
             undo.add(self._storage.unmount, container.id)
-            await self._storage.prepare(container.id, row.chain_id)
+            await self.prepare(container)
             rootfs = await self._storage.mount(container.id)
             point("containers.start.rootfs")
             undo.add(self._networks.close_sandbox, container.id)
@@ -106,6 +106,11 @@ class Launcher:
                     stream.close()
             point("containers.start.process")
         return started
+
+    async def prepare(self, container: Container) -> None:
+        """Make the container's layer, unless it is there; its lock is held."""
+        if not self._storage.exists(container.id):
+            await self._storage.prepare(container.id, container.row.chain_id)
 
     async def tidy(self, container: Container) -> None:
         """Give back all that a start acquired; idempotent. Failures are raised at the end, as one group."""

@@ -400,7 +400,7 @@ class ContainersService:
         """Return the container's file system as a tar stream."""
         container = self._store.find(name)
         async with container.lock:
-            await self._storage.prepare(container.id, container.row.chain_id)
+            await self._launcher.prepare(container)
         self._events.publish("container", "export", container.id, container.attributes())
         return in_thread(self._storage.export(container.id))
 

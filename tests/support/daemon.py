@@ -35,6 +35,9 @@ class Daemon:
         return self._process.pid
 
     def start(self, *flags: str, environment: Mapping[str, str] | None = None) -> "Daemon":
+        config = self.folder / "daemon.json"
+        if not config.exists():
+            config.write_text("{}")
         command = [
             sys.executable,
             "-m",
@@ -48,7 +51,7 @@ class Daemon:
             "--pidfile",
             str(self.folder / "pid"),
             "--config-file",
-            str(self.folder / "daemon.json"),
+            str(config),
             *self._flags,
             *flags,
         ]

@@ -69,6 +69,7 @@ class FakeDaemon:
 
     def __init__(self, address: Path | tuple[str, int], tls: ssl.SSLContext | None = None) -> None:
         self.requests: list[Received] = []
+        self.closed = False
         self._handlers: dict[tuple[str, str], Handler] = {}
         self._tls = tls
         self._threads: list[threading.Thread] = []
@@ -109,6 +110,7 @@ class FakeDaemon:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.closed = True
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for connection in self._connections:
