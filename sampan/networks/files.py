@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -72,11 +73,26 @@ def _hosts(
 def _resolv(
     request: SandboxRequest, config: NetworkConfig, *, on_host: bool, addresses: Sequence[IpAddress]
 ) -> str:
-    found = resolv.read_host(follow_systemd=not on_host).overridden(
-        request.dns or config.dns or None,
-        request.dns_search or config.dns_search or None,
-        request.dns_options or config.dns_options or None,
+    return _resolv_text(
+        resolv.read_host(follow_systemd=not on_host),
+        tuple(request.dns or config.dns),
+        tuple(request.dns_search or config.dns_search),
+        tuple(request.dns_options or config.dns_options),
+        on_host=on_host,
+        ipv6=any(address.version == 6 for address in addresses),
     )
-    if not on_host:
-        found = found.for_default_bridge(ipv6=any(address.version == 6 for address in addresses))
-    return found.render(resolv.HEADER)
+
+
+@lru_cache(maxsize=16)
+def _resolv_text(
+    host: resolv.Resolv,
+    servers: tuple[str, ...],
+    search: tuple[str, ...],
+    options: tuple[str, ...],
+    *,
+    on_host: bool,
+    ipv6: bool,
+) -> str:
+    """Return the text of resolv.conf: nearly always the same for every container."""
+    made = host.overridden(servers or None, search or None, options or None)
+    return (made if on_host else made.for_default_bridge(ipv6=ipv6)).render(resolv.HEADER)

@@ -46,6 +46,7 @@ __all__ = ["NetworkConfig", "NetworksService", "Sandbox", "SandboxRequest"]
 _log = logging.getLogger(__name__)
 _SETUP: Final = "failed to set up container networking"
 _BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
+_TURN: Final = 64  # ports bound or served before other work of the event loop gets its turn
 _DYING_S: Final = 1.0  # a link goes within tens of milliseconds of its namespace
 
 
@@ -115,8 +116,8 @@ class NetworksService:
             keep_links={link for held in live for link in held.wiring.links},
         )
         await self._put_firewall(thread)
-        for held in live:
-            self._serve(held)
+        for held in list(live):
+            await self._serve(held)
         thread.submit(self._host.refill)
 
     async def close(self, *, remove: bool = False) -> None:
@@ -170,7 +171,7 @@ class NetworksService:
             endpoints = [
                 self._create_endpoint(request, network, n, held) for n, network in enumerate(networks)
             ]
-            ports = self._reserve_ports(request, networks[0], endpoints[0], held)
+            ports = await self._reserve_ports(request, networks[0], endpoints[0], held)
             await self._wire(request, networks, endpoints, held)
             faults.point("networks.sandbox.state")
             sandbox = Sandbox(
@@ -185,7 +186,7 @@ class NetworksService:
             )
             rows = [PortRow.of(forward) for forward in held.wiring.forwards]
             self._store.save_sandbox(SandboxRow(request.name, sandbox, rows))
-            self._serve(held)
+            await self._serve(held)
             self._forget_flows(held.wiring.forwards)
         for network in networks:
             self._announce("connect", network, request.container)
@@ -284,7 +285,7 @@ class NetworksService:
         held.leases.append((leases, endpoint))
         return endpoint
 
-    def _reserve_ports(
+    async def _reserve_ports(
         self, request: SandboxRequest, network: Network, endpoint: Endpoint, held: _Open
     ) -> PortMap:
         """Take the host ports of ``request``; return what inspect shows. Raises PortTaken."""
@@ -299,7 +300,9 @@ class NetworksService:
             default=self._config.ip,
             ipv6=self._ipv6 and self._config.userland_proxy,
         )
-        for wanted in requests:
+        for number, wanted in enumerate(requests, 1):
+            if number % _TURN == 0:
+                await asyncio.sleep(0)
             try:
                 taken = self._ports.reserve(wanted, endpoint.address.ip, request.name)
             except PortTaken as error:
@@ -400,11 +403,14 @@ class NetworksService:
 
     # Serving, adopting, forgetting
 
-    def _serve(self, held: _Open) -> None:
-        if self._config.userland_proxy:
-            held.proxies = [
-                PortProxy(r.listener, r.forward) for r in held.reservations if r.listener is not None
-            ]
+    async def _serve(self, held: _Open) -> None:
+        if not self._config.userland_proxy:
+            return
+        for number, reservation in enumerate(list(held.reservations), 1):
+            if number % _TURN == 0:
+                await asyncio.sleep(0)
+            if reservation.listener is not None:
+                held.proxies.append(PortProxy(reservation.listener, reservation.forward))
 
     async def _stop_serving(self, held: _Open) -> None:
         proxies, held.proxies = held.proxies, []
