@@ -6,8 +6,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ def reaper() -> Iterator[None]:
             os.waitpid(-1, 0)
 
 
-def spawn_daemon(y: Yard, *wishes: dict[str, object]) -> subprocess.Popen[bytes]:
+def spawn_daemon(y: Yard, *wishes: Mapping[str, object]) -> subprocess.Popen[bytes]:
     """Start a process that starts tasks as a daemon would."""
     tests = SCRIPT.parents[1]
     command = [sys.executable, str(SCRIPT), str(y.root), str(y.rootfs), y.group, json.dumps(wishes)]
@@ -40,7 +41,7 @@ def spawn_daemon(y: Yard, *wishes: dict[str, object]) -> subprocess.Popen[bytes]
     return subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
 
 
-def killed_daemon(y: Yard, *wishes: dict[str, object]) -> list[list[str]]:
+def killed_daemon(y: Yard, *wishes: Mapping[str, object]) -> list[list[str]]:
     """Have a daemon start tasks, kill it, and return their ids, each with that of its exec."""
     with spawn_daemon(y, *wishes) as daemon:
         assert daemon.stdout is not None
@@ -207,7 +208,7 @@ async def test_daemons_killed_at_any_moment(yard: OpenYard) -> None:
             daemon = spawn_daemon(y, *[{"args": ["sh", "-c", "sleep 0.05; exit 3"]}] * 50)
             folder = y.root / "exec" / "shim"
             wanted = 1 + round_ % 4
-            await y.wait_until(lambda wanted=wanted, folder=folder: len(list(folder.iterdir())) >= wanted)
+            await y.wait_until(partial(_holds, folder, wanted))
             await asyncio.sleep(0.002 * (round_ % 3))
             with daemon:
                 daemon.kill()
@@ -223,6 +224,10 @@ async def test_daemons_killed_at_any_moment(yard: OpenYard) -> None:
             await y.service.close()
         y.service = y.new_service()
         assert seen > 0
+
+
+def _holds(folder: Path, count: int) -> bool:
+    return len(list(folder.iterdir())) >= count
 
 
 def _alive(pids: list[int]) -> list[int]:
