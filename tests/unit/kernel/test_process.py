@@ -13,8 +13,9 @@ from sampan.kernel.process import kill_session, reap, sealed_copy, spawn, start_
 def test_a_child_has_exactly_the_descriptors_it_was_given() -> None:
     reader, writer = os.pipe()
     stray = os.open("/dev/zero", os.O_RDONLY)
-    pid = spawn("/bin/sleep", ["sleep", "1000"], {}, [writer, reader])
+    pid = spawn("/bin/sh", ["sh", "-c", "kill -STOP $$"], {}, [writer, reader])
     try:
+        os.waitpid(pid, os.WUNTRACED)  # it holds still
         links = {path.name: str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()}
         mine = {path.name for path in Path("/proc/self/fd").iterdir() if _inheritable(int(path.name))}
         pipe = str(Path(f"/proc/self/fd/{reader}").readlink())
