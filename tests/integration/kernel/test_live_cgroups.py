@@ -24,12 +24,14 @@ def layout() -> Layout:
 def group(layout: Layout) -> Iterator[Group]:
     """A group in every tree, with one below it; gone afterwards."""
     made = Group(layout, f"{PARENT}/one")
-    for directory in made.directories:
-        Path(directory, "below").mkdir(parents=True)
-        for place in (Path(directory).parent, Path(directory), Path(directory, "below")):
+    for directory in map(Path, made.directories):
+        (directory / "below").mkdir(parents=True)
+        for place in (directory.parent, directory, directory / "below"):
             for name in ("cpuset.cpus", "cpuset.mems"):
-                if (place / name).exists() and not (place / name).read_text().strip():
+                if layout.version == 1 and (place / name).exists():
                     (place / name).write_text((place.parent / name).read_text())
+    if layout.version == 2:
+        (Path(made.directories[0]).parent / "cgroup.subtree_control").write_text("+memory +pids")
     yield made
     made.remove()
     assert not made.exists()
