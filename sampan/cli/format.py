@@ -5,13 +5,11 @@
 rest of a ``ps``. What the engine makes looks the same, so the choice cannot be seen.
 """
 
-from sampan.cli.rows.base import Options
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from sampan.cli.rows.base import Row
+    from sampan.cli.rows.base import Options, Row
 
 KINDS = ("container", "diff", "disk", "history", "image", "network", "stats", "volume")
 
@@ -50,6 +48,8 @@ class Formatter:
         now: float | None = None,
     ) -> None:
         self._module: Any = __import__(f"sampan.cli.rows.{kind}", fromlist=("Row",))
+        from sampan.cli.rows.base import Options
+
         self._options = Options(trunc=trunc, human=human, size=size, digests=digests, now=now)
         self._columns: tuple[str, ...] | None = None
         self.source = self._choose(kind, source or "table", quiet=quiet)
@@ -149,7 +149,7 @@ def _plain_columns(text: str) -> tuple[str, ...] | None:
     return tuple(names)
 
 
-def _probe(row_class: "type[Row]", options: Options, asked: set[str]) -> "Row":
+def _probe(row_class: "type[Row]", options: "Options", asked: set[str]) -> "Row":
     """Return an empty row that notes in ``asked`` which of its columns a template asks for."""
 
     def noting(name: str) -> "Any":
@@ -174,7 +174,7 @@ def render_object(document: "dict[str, Any]", source: str, go_type: str = "") ->
     it such a field is ``<no value>``. Raises FormatError.
     """
     from sampan.cli.gotemplate import Template, TemplateError
-    from sampan.cli.record import Struct
+    from sampan.cli.shapes import Struct
 
     data: dict[str, Any] = document
     if go_type:
@@ -192,7 +192,7 @@ def render_inspect(items: "list[dict[str, Any]]", source: str = "") -> str:
     Fields that the API leaves out when they are empty can be asked for all the same. Raises FormatError.
     """
     if source in {"", "json"}:
-        from sampan.cli.gotemplate.functions import to_json
+        from sampan.cli.gojson import to_json
 
         if source == "json":
             return to_json(items, html=True) + "\n"

@@ -1,13 +1,13 @@
 """Objects of the engine as ``inspect`` shows them: indented JSON, and the shapes that templates rely on."""
 
-from sampan.cli.gotemplate.functions import to_json
-from sampan.cli.record import Document
+from sampan.cli.gojson import to_json
+from sampan.cli.shapes import Document
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from sampan.cli.record import Shape
+    from sampan.cli.shapes import Shape
 
 # Fields that the API leaves out when they are empty, or that may be null (API reference, version 1.50).
 _CONFIG: "dict[str, Shape]" = {

@@ -28,6 +28,17 @@ _ENDS_AT_ARGUMENT = frozenset(
         "service create",
     )
 )
+# What flags are worth that are not given; other kinds are lists and maps, new ones each time.
+_ZERO = {
+    "string": "",
+    "bool": False,
+    "int": 0,
+    "uint": 0,
+    "uint16": 0,
+    "bytes": 0,
+    "duration": 0,
+    "decimal": 0,
+}
 _DEPRECATED = {"time": "use --timeout instead", "kernel-memory": "and no longer supported by the kernel"}
 
 
@@ -46,27 +57,32 @@ class Flags(dict[str, "Any"]):
     iteration see only the flags that were given.
     """
 
-    __slots__ = ("_environ", "_lines")
+    __slots__ = ("_by_name", "_environ", "_lines")
 
     def __init__(self, lines: tuple[str, ...], environ: "Mapping[str, str]") -> None:
         super().__init__()
         self._lines = lines
+        self._by_name: dict[str, str] = {}
         self._environ = environ
 
     def __missing__(self, name: str) -> "Any":
-        line = find_flag(self._lines, name)
-        if line is None:
-            raise KeyError(name)
-        kind, attributes = flag_type(line)
+        if not self._by_name:
+            self._by_name = {line[5 : line.index(" ", 5)]: line for line in self._lines}
+        kind, attributes = flag_type(self._by_name[name])
         value = attributes.get("default")
         if variable := attributes.get("env"):
             value = self._environ.get(variable) or value
-        if value is None and kind in {"string", "bool"}:
-            return False if kind == "bool" else ""
-        if kind == "string":
+        if value is None:
+            if kind == "list":
+                return []
+            if kind in _ZERO:
+                return _ZERO[kind]
+        elif kind == "string":
             return value
-        if kind == "bool" and "env" in attributes:
-            return bool(value)  # any text turns it on (DOCKER_TLS_VERIFY=0 too)
+        elif kind == "bool":
+            return value != "false"  # any text of a variable turns it on (DOCKER_TLS_VERIFY=0 too)
+        elif kind == "int":
+            return int(value)
         from sampan.cli import values
 
         return values.default(kind, value)

@@ -20,7 +20,8 @@ from sampan.cli.gotemplate.nodes import (
 from sampan.cli.gotemplate.parse import TemplateError
 from sampan.cli.gotemplate.printf import text_of, type_name
 from sampan.cli.gotext import quote
-from sampan.cli.record import MISSING, Document, Map, Missing, Nil, Record, Struct
+from sampan.cli.record import MISSING, Missing, Nil, Record
+from sampan.cli.shapes import Document, Map, Struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

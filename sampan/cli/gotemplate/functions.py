@@ -5,11 +5,11 @@
 function raises ValueError with the message of Go's.
 """
 
-import _json
-
-from sampan.cli.gotemplate.printf import float_text, sprint, sprintf, sprintln, text_of, type_name
+from sampan.cli.gojson import to_json
+from sampan.cli.gotemplate.printf import sprint, sprintf, sprintln, text_of, type_name
 from sampan.cli.gotext import printable
-from sampan.cli.record import MISSING, Map, Missing, Nil, Record
+from sampan.cli.record import MISSING, Missing, Nil, Record
+from sampan.cli.shapes import Map
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -208,48 +208,6 @@ def _urlquery(*values: "Any") -> str:
         letter = chr(byte)
         out.append(letter if letter in _UNRESERVED else "+" if letter == " " else f"%{byte:02X}")
     return "".join(out)
-
-
-def to_json(value: "Any", *, html: bool = False) -> str:
-    """Return a value as Go's JSON, compact. ``html``: ``<``, ``>``, ``&`` escaped, as in rows always."""
-    if isinstance(value, str):
-        return _json_text(value, html=html)
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int):
-        return str(value)
-    if isinstance(value, float):
-        return _json_number(value)
-    if isinstance(value, (list, tuple)):
-        return f"[{','.join([to_json(item, html=html) for item in value])}]"
-    if _is_nil(value):
-        return "null"
-    if isinstance(value, Record):
-        value, html = value.as_dict(), True
-    if not isinstance(value, dict):
-        raise ValueError(f"json: unsupported type: {type_name(value)}")
-    pairs = [f"{_json_text(key, html=html)}:{to_json(item, html=html)}" for key, item in value.items()]
-    return f"{{{','.join(pairs)}}}"
-
-
-def _json_text(text: str, *, html: bool) -> str:
-    if any(0xD800 <= ord(letter) <= 0xDFFF for letter in text):
-        text = _data(text).decode("utf-8", "replace")
-    out: str = _json.encode_basestring(text).replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
-    return out.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026") if html else out
-
-
-def _json_number(number: float) -> str:
-    """Write a float as Go's JSON does: like JavaScript, with an exponent only below 1e-6 and from 1e21 on."""
-    if number != number or number in {float("inf"), float("-inf")}:
-        raise ValueError(f"json: unsupported value: {float_text(number, 'g', None)}")
-    if number == 0 or 1e-6 <= abs(number) < 1e21:
-        text = repr(number)
-        if "e" in text:
-            text = format(number, ".0f") if abs(number) > 1 else format(number, ".25f").rstrip("0")
-        return text.removesuffix(".0")
-    mantissa, _, power = repr(number).partition("e")
-    return f"{mantissa.removesuffix('.0')}e{power[0]}{power[1:].lstrip('0')}"
 
 
 # -- Docker's own

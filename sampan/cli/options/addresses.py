@@ -3,10 +3,14 @@
 They are read here, not by ``ipaddress``, whose import takes longer than a whole command.
 """
 
-from sampan.cli.gotext import quote
-
 _HEX = "0123456789abcdefABCDEF"
 _ALNUM = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
+
+
+def _quote(text: str) -> str:
+    from sampan.cli.gotext import quote
+
+    return quote(text)
 
 
 def packed(text: str) -> bytes | None:
@@ -81,7 +85,7 @@ def parse_ip(text: str) -> str:
     """Return the canonical text of an address (``--ip``, ``--ip6``). Raises ValueError."""
     address = packed(text.strip())
     if address is None:
-        raise ValueError(f"failed to parse IP: {quote(text)}")
+        raise ValueError(f"failed to parse IP: {_quote(text)}")
     return render(_unmapped(address))
 
 
@@ -101,7 +105,7 @@ def parse_address(text: str) -> str:
     bare, percent, zone = text.partition("%")
     address = packed(bare)
     if address is None or (percent and (not zone or len(address) == 4)):
-        raise ValueError(f"ParseAddr({quote(text)}): unable to parse IP")
+        raise ValueError(f"ParseAddr({_quote(text)}): unable to parse IP")
     return (f"::ffff:{render(address[12:])}" if _is_mapped(address) else render(address)) + percent + zone
 
 
@@ -159,10 +163,10 @@ def check_extra_host(text: str) -> str:
     if not separator:
         host, separator, address = text.partition(":")
     if not separator or not host or ":" in host:
-        raise ValueError(f"bad format for add-host: {quote(text)}")
+        raise ValueError(f"bad format for add-host: {_quote(text)}")
     if address != "host-gateway":
         if len(address) > 2 and address[0] == "[" and address[-1] == "]":
             address = address[1:-1]
         if packed(address.strip()) is None:
-            raise ValueError(f"invalid IP address in add-host: {quote(address)}")
+            raise ValueError(f"invalid IP address in add-host: {_quote(address)}")
     return f"{host}:{address}"

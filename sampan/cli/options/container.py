@@ -163,12 +163,12 @@ def _body(flags: "Flags", args: list[str], environ: "Mapping[str, str]") -> "dic
 
 def _add_storage(flags: "Flags", config: "dict[str, Any]", host: "dict[str, Any]") -> None:
     if "volume" in flags or "tmpfs" in flags:
-        from sampan.cli.options import mounts
+        from sampan.cli.options.volumes import split_volumes, tmpfs
 
-        binds, config["Volumes"] = mounts.split_volumes(flags["volume"])
+        binds, config["Volumes"] = split_volumes(flags["volume"])
         host["Binds"] = binds or None
         if "tmpfs" in flags:
-            host["Tmpfs"] = mounts.tmpfs(flags["tmpfs"])
+            host["Tmpfs"] = tmpfs(flags["tmpfs"])
     if "publish" in flags or "expose" in flags:
         from sampan.cli.options.ports import publish
 

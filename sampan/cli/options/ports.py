@@ -3,8 +3,6 @@
 Rules and messages of docker/go-connections and of the API's port types.
 """
 
-from sampan.cli.options.addresses import packed, render
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -110,16 +108,21 @@ def parse_publish(text: str) -> list[tuple[str, str, str]]:
 
 
 def _bare_address(text: str) -> str:
-    """Take the brackets off an IPv6 address. Raises ValueError for what is no address."""
+    """Return an address in its usual form, without brackets. Raises ValueError for what is none."""
     address = text
     if text[:1] == "[":
         address, bracket, rest = text[1:].partition("]")
         if not bracket or rest:
             what = "missing ']'" if not bracket else "too many colons" if rest[0] == ":" else "missing port"
             raise ValueError(f"invalid IP address {text}: address {text}:: {what} in address")
-    if address and packed(address) is None:
+    if not address:
+        return ""
+    from sampan.cli.options.addresses import packed, render
+
+    number = packed(address)
+    if number is None:
         raise ValueError(f"invalid IP address: {address}")
-    return address
+    return render(number)
 
 
 def render_publish(mapping: tuple[str, str, str]) -> str:
@@ -156,9 +159,7 @@ def publish(
     for spec in [short_form(spec) for spec in specs]:
         for port, host_ip, host_port in parse_publish(spec):
             ports[port] = {}
-            address = packed(host_ip) if host_ip else None
-            binding = {"HostIp": render(address) if address else "", "HostPort": host_port}
-            bindings.setdefault(port, []).append(binding)
+            bindings.setdefault(port, []).append({"HostIp": host_ip, "HostPort": host_port})
     for spec in exposed:
         try:
             first, last, protocol = parse_exposed(spec)

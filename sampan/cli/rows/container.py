@@ -30,6 +30,7 @@ HEADERS = {
     "Platform": "PLATFORM",
     "HealthStatus": "HEALTH STATUS",
 }
+_ADDRESSES = {"": b"", "0.0.0.0": bytes(4), "::": bytes(16)}  # noqa: S104  # nothing is bound here
 TABLE = ("ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names")
 QUIET_RAW = "container_id: {{.ID}}"
 
@@ -185,8 +186,8 @@ def _fields(port: "dict[str, Any]") -> tuple[str, str, int, int]:
 
 def _order(port: "dict[str, Any]") -> "tuple[Any, ...]":
     host, kind, inner, outer = _fields(port)
-    address = b""
-    if host:
+    address = _ADDRESSES.get(host)
+    if address is None:
         from sampan.cli.options.addresses import packed
 
         address = packed(host) or b""
