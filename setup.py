@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import Distribution, setup
 from setuptools.command.build_py import build_py
 from setuptools.errors import ExecError
 
@@ -25,7 +25,7 @@ SOURCE = HERE / "shim" / "sampan-shim.c"
 TARGET = Path("sampan", "_bin", "sampan-shim")
 FLAGS = ["-std=gnu11", "-O2", "-s", "-Wall", "-Wextra", "-Wno-unused-parameter"]
 NO_COMPILER = """
-sampan needs a C compiler for its container monitor (one file, the C library only), and none of these worked:
+sampan needs a C compiler for its container monitor (one file, the C library only); none of these worked:
 {tried}
 Install one and try again; on Debian and Ubuntu:
     apt-get install --no-install-recommends musl-tools gcc libc6-dev
@@ -62,7 +62,7 @@ def build_shim(target: Path) -> None:
 
 
 class BuildWithShim(build_py):
-    """Builds the shim beside the Python files: in the build directory, or in the tree of an editable install."""
+    """Builds the shim beside the Python files: in the build directory, or in an editable install's tree."""
 
     def run(self) -> None:
         super().run()
@@ -74,18 +74,18 @@ class BuildWithShim(build_py):
         return outputs if self.editable_mode else [*outputs, str(Path(self.build_lib) / TARGET)]
 
 
-class PlatformWheel(bdist_wheel):
-    """A wheel for this machine's architecture and any Python 3: it holds a program, but no extension module."""
+class PlatformDistribution(Distribution):
+    """Something that is built for one architecture."""
 
-    def finalize_options(self) -> None:
-        super().finalize_options()
-        self.root_is_pure = False
+    def has_ext_modules(self) -> bool:
+        return True
+
+
+class AnyPythonWheel(bdist_wheel):
+    """A wheel for any Python 3: it holds a program, but no extension module."""
 
     def get_tag(self) -> tuple[str, str, str]:
         return ("py3", "none", super().get_tag()[2])
 
 
-setup(
-    cmdclass={"build_py": BuildWithShim, "bdist_wheel": PlatformWheel},
-    scripts=["bin/sampan", "bin/sampand"],  # launchers of our own: pip's start Python with site, which is slow
-)
+setup(distclass=PlatformDistribution, cmdclass={"build_py": BuildWithShim, "bdist_wheel": AnyPythonWheel})
