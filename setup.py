@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from setuptools import Distribution, setup
+from setuptools import setup
 from setuptools.command.build_py import build_py
 from setuptools.errors import ExecError
 
@@ -74,18 +74,15 @@ class BuildWithShim(build_py):
         return outputs if self.editable_mode else [*outputs, str(Path(self.build_lib) / TARGET)]
 
 
-class PlatformDistribution(Distribution):
-    """Something that is built for one architecture."""
+class PlatformWheel(bdist_wheel):
+    """A wheel for this architecture and any Python 3: it holds a program, but no extension module."""
 
-    def has_ext_modules(self) -> bool:
-        return True
-
-
-class AnyPythonWheel(bdist_wheel):
-    """A wheel for any Python 3: it holds a program, but no extension module."""
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        self.root_is_pure = False
 
     def get_tag(self) -> tuple[str, str, str]:
         return ("py3", "none", super().get_tag()[2])
 
 
-setup(distclass=PlatformDistribution, cmdclass={"build_py": BuildWithShim, "bdist_wheel": AnyPythonWheel})
+setup(cmdclass={"build_py": BuildWithShim, "bdist_wheel": PlatformWheel})
