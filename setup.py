@@ -40,9 +40,7 @@ def compilers() -> list[list[str]]:
 
 
 def build_shim(target: Path) -> None:
-    """Compile the shim to ``target``, unless it is newer than its source. Raises ExecError with advice."""
-    if target.exists() and target.stat().st_mtime > SOURCE.stat().st_mtime:
-        return
+    """Compile the shim to ``target``, replacing what is there. Raises ExecError with advice."""
     target.parent.mkdir(parents=True, exist_ok=True)
     fresh = target.with_suffix(".new")
     tried = []
