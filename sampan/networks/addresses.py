@@ -1,9 +1,13 @@
 """Addresses as users write them."""
 
-from ipaddress import IPv4Address, IPv4Interface, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Final
 
 from sampan.base.errors import InvalidParameter
 from sampan.kernel.links import IpAddress
+
+_LINK_NAME: Final = 15  # IFNAMSIZ without the NUL
+_LINK_CHARACTERS: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")
 
 
 def parse_address(text: str) -> IpAddress | None:
@@ -33,11 +37,15 @@ def parse_mac(text: str) -> str:
     raise InvalidParameter(f"invalid MAC address: address {text}: invalid MAC address")
 
 
+def check_link_name(name: str) -> None:
+    """Raise InvalidParameter unless ``name`` can be an interface's name here.
+
+    The kernel takes more (dev_valid_name: any 15 bytes but ``/``, ``:`` and spaces), firewall rules do not.
+    """
+    if not (0 < len(name) <= _LINK_NAME and name not in {".", ".."} and set(name) <= _LINK_CHARACTERS):
+        raise InvalidParameter(f"invalid interface name: {name!r}")
+
+
 def mac_of(address: IPv4Address) -> str:
     """Return the MAC address that Docker gives to the container with ``address``: 02:42 and its bytes."""
     return (b"\x02\x42" + address.packed).hex(":")
-
-
-def with_prefix(address: IPv4Interface | None) -> str:
-    """Write an address with its prefix length, or "" for none."""
-    return str(address) if address is not None else ""

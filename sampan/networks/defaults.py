@@ -13,6 +13,7 @@ from sampan.base import times
 from sampan.base.errors import HostFailure, InvalidParameter
 from sampan.base.ids import new_id
 from sampan.kernel.links import IpAddress, IpInterface, IpNetwork, Link
+from sampan.networks.addresses import check_link_name
 from sampan.networks.config import NetworkConfig
 from sampan.networks.drivers import bridge as driver
 from sampan.networks.ipam.subnets import choose_subnet
@@ -97,9 +98,10 @@ def choose_bridge(config: NetworkConfig, host: HostView) -> str:
     """Return the name of the default network's bridge.
 
     Unless one is asked for, docker0; sampan0 where docker0 is somebody else's, whose containers would share
-    its addresses with ours. Raises HostFailure.
+    its addresses with ours. Raises HostFailure, InvalidParameter.
     """
     if config.bridge:
+        check_link_name(config.bridge)
         present = host.link(config.bridge)
         if present is None and config.bridge != DEFAULT_BRIDGE:
             raise HostFailure(f"bridge device with non default name {config.bridge} must be created manually")

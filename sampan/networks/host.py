@@ -57,7 +57,7 @@ class HostNetworks:
         keep: Collection[str],
         keep_links: Collection[str],
     ) -> dict[str, str]:
-        """Make bridges and settings be as ``plans`` say, and take back what is left of other sandboxes.
+        """Make bridges be there as ``plans`` say, and take back what is left of other sandboxes.
 
         ``keep`` are the namespace paths and ``keep_links`` the veths of sandboxes that live on. Returns why a
         network (by id) cannot be used.
@@ -70,21 +70,22 @@ class HostNetworks:
                 for bridge in plan.bridges:
                     apply.apply_bridge(self._netlink, bridge)
                     self._remove_strays(bridge.name, keep_links)
-                for sysctl in plan.sysctls:
-                    apply.apply_sysctl(sysctl)
             except (EngineError, OSError) as error:
                 broken[network.id] = str(error)
                 extra = {"network": network.name, "error": str(error)}
                 _log.error("network cannot be used", extra=extra)
         return broken
 
-    def apply_firewall(self, wanted: Sequence[Rule], bridges: Sequence[str]) -> None:
-        """Put the engine's rules in place, all at once, and accepts for ``bridges`` into others' tables.
+    def apply_firewall(self, wanted: Sequence[Rule], plans: Sequence[NetworkPlan]) -> None:
+        """Put the engine's rules in place, all at once, and accepts for bridges into others' tables.
 
-        Raises HostFailure if nftables is missing or refuses.
+        Then the settings of ``plans``, which are safe only behind the rules. Raises HostFailure if nftables
+        is missing or refuses, OSError.
         """
         if self._firewall is not None:
-            self._firewall.apply(wanted, bridges)
+            self._firewall.apply(wanted, [bridge.name for plan in plans for bridge in plan.bridges])
+            for sysctl in (sysctl for plan in plans for sysctl in plan.sysctls):
+                apply.apply_sysctl(sysctl)
 
     def pass_foreign(self, bridges: Sequence[str]) -> None:
         """Look at the firewalls of others again."""

@@ -134,7 +134,7 @@ class VethLink:
 
 @dataclass(frozen=True, slots=True)
 class NetworkPlan:
-    """All that a network needs of the host, whoever is attached."""
+    """All that a network needs of the host, whoever is attached; ``sysctls`` are set behind ``rules``."""
 
     bridges: tuple[Bridge, ...] = ()
     sysctls: tuple[Sysctl, ...] = ()

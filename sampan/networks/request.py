@@ -7,12 +7,12 @@ from typing import Final
 
 from sampan.base.errors import InvalidParameter, NotImplementedHere
 from sampan.networks import hosts
-from sampan.networks.addresses import parse_address, parse_mac
+from sampan.networks.addresses import check_link_name, parse_address, parse_mac
 from sampan.networks.model import Network
 from sampan.networks.ports import exposed_only, plan_ports
 from sampan.wire.containers import EndpointSettings, PortMap
 
-_KNOWN_OPTIONS: Final = frozenset({"com.docker.network.endpoint.ifname"})
+OPTION_IFNAME: Final = "com.docker.network.endpoint.ifname"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,9 @@ def check_request(request: SandboxRequest, networks: Sequence[Network]) -> None:
             raise InvalidParameter(f'invalid DNS server address: "{server}"')
     if request.mac_address:
         parse_mac(request.mac_address)
+    for text in (request.hostname, request.domainname, *request.dns_search, *request.dns_options):
+        if not text.isprintable():
+            raise InvalidParameter(f"invalid character in {text!r}")
 
 
 def _check_endpoint(settings: EndpointSettings, network: Network) -> None:
@@ -85,5 +88,7 @@ def _check_endpoint(settings: EndpointSettings, network: Network) -> None:
     if settings.mac_address:
         parse_mac(settings.mac_address)
     for option in settings.driver_opts or {}:
-        if option not in _KNOWN_OPTIONS:
+        if option != OPTION_IFNAME:
             raise NotImplementedHere(f"driver option {option} of network {network.name} is not supported")
+    if name := (settings.driver_opts or {}).get(OPTION_IFNAME):
+        check_link_name(name)

@@ -36,7 +36,7 @@ from sampan.networks.ipam.leases import Leases
 from sampan.networks.model import BRIDGE, Endpoint, Forward, Network, NetworkPlan, Rule
 from sampan.networks.ports import HostPorts, PortTaken, Reservation, exposed_only, plan_ports
 from sampan.networks.proxy import PortProxy
-from sampan.networks.request import SandboxRequest, check_request
+from sampan.networks.request import OPTION_IFNAME, SandboxRequest, check_request
 from sampan.networks.store import NetworkStore, PortRow, Sandbox, SandboxRow
 from sampan.wire import networks as wire
 from sampan.wire.containers import EndpointSettings, PortBinding, PortMap
@@ -102,7 +102,11 @@ class NetworksService:
         view = await thread.call(self._host.look)
         networks = defaults.predefined(self._store.networks, self._config, view, in_use=in_use)
         self._store.replace_predefined(networks)
-        self._leases = {n.id: Leases(n.pools[0], n.name, n.id) for n in networks if n.pools}
+        self._leases = {
+            network.id: Leases(network.pools[0], network.name, network.id)
+            for network in self._store.networks.values()
+            if network.pools
+        }
         for container in [container for container in self._store.sandboxes if container not in keep]:
             self._store.remove_sandbox(container)
         for row in rows:
@@ -280,7 +284,7 @@ class NetworksService:
             address=IPv4Interface((address, leases.pool.subnet.prefixlen)),
             gateway=leases.pool.gateway if number == 0 and not network.internal else None,
             mac=parse_mac(settings.mac_address or (not number and request.mac_address) or mac_of(address)),
-            ifname=(settings.driver_opts or {}).get("com.docker.network.endpoint.ifname") or f"eth{number}",
+            ifname=(settings.driver_opts or {}).get(OPTION_IFNAME) or f"eth{number}",
         )
         held.leases.append((leases, endpoint))
         return endpoint
@@ -378,7 +382,8 @@ class NetworksService:
         if not self._config.iptables:
             return
         try:
-            await thread.call(self._host.apply_firewall, self.plan_firewall(), self._bridges())
+            plans = [plan for network, plan in self._plans() if network.id not in self._broken]
+            await thread.call(self._host.apply_firewall, self.plan_firewall(), plans)
             self._watch = self._watch or FirewallWatch(self._firewall_changed)
         except (HostFailure, OSError) as error:
             _log.error("no firewall", extra={"error": str(error)})

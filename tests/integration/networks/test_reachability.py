@@ -1,10 +1,12 @@
 """Who reaches whom: the host, a neighbour host, containers, and a container's own published port."""
 
+from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
 from support.netlab import HOST_ADDRESS, OUTSIDE, OUTSIDE_ADDRESS, Lab, command, lab_at, on_loop
 
+from sampan.networks.model import Network, PoolConfig
 from sampan.networks.service import NetworkConfig
 
 pytestmark = pytest.mark.root
@@ -180,3 +182,33 @@ async def test_without_the_proxy_only_nat_serves(tmp_path: Path) -> None:
             assert await lab.tcp(None, "127.0.0.1", 8080) == GATEWAY
             assert await lab.tcp(None, "::1", 8080) is None
         await lab.shut("web")
+
+
+@on_loop
+async def test_networks_are_cut_off_from_each_other(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    subnet = IPv4Network("172.30.0.0/24")
+    pool = PoolConfig(subnet, subnet, subnet.network_address + 1)
+    lab.service._store.save_network(Network("f" * 64, "other", "bridge", "", (pool,)))
+    await lab.service.open()
+    web = await lab.open("web", "8080:80")
+    far = await lab.open("far", mode="other")
+    async with lab.tcp_server(web.sandbox_key, 80), lab.tcp_server(far.sandbox_key, 80):
+        assert far.networks["other"].ip_address == "172.30.0.2"
+        assert await lab.tcp(far.sandbox_key, web.networks["bridge"].ip_address, 80) is None
+        assert await lab.tcp(web.sandbox_key, far.networks["other"].ip_address, 80) is None
+        assert await lab.tcp(far.sandbox_key, HOST_ADDRESS, 8080) is not None
+        assert await lab.tcp(None, far.networks["other"].ip_address, 80) == "172.30.0.1"
+    await lab.shut("web")
+    await lab.shut("far")
+    await lab.service.close(remove=True)
+    lab.leave()
+
+
+@on_loop
+async def test_without_rules_the_bridge_takes_nothing_from_the_loopback(tmp_path: Path) -> None:
+    setting = Path("/proc/sys/net/ipv4/conf/docker0/route_localnet")
+    async with lab_at(tmp_path, NetworkConfig(iptables=False)):
+        assert setting.read_text() == "0\n"
+    async with lab_at(tmp_path / "with", NetworkConfig()):
+        assert setting.read_text() == "1\n"

@@ -61,6 +61,12 @@ def _endpoint(**settings: Any) -> dict[str, Any]:
         ({"exposed": ["80/xyz"]}, "invalid proto: xyz"),
         ({"extra_hosts": ["x"]}, 'bad format for add-host: "x"'),
         ({"dns": ["x"]}, 'invalid DNS server address: "x"'),
+        ({"hostname": "a\n6.6.6.6 b"}, "invalid character in"),
+        ({"dns_search": ["a\nnameserver 6.6.6.6"]}, "invalid character in"),
+        (
+            _endpoint(driver_opts={"com.docker.network.endpoint.ifname": "../x"}),
+            "invalid interface name: '../x'",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_in_dockers_words(changes: dict[str, Any], message: str) -> None:
