@@ -12,8 +12,10 @@ import struct
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar, Final
+
+import msgspec
 
 from sampan.base.times import format_ns
 from sampan.logs.driver import Line, LogOptions, ReadAt
@@ -25,21 +27,37 @@ _LARGEST: Final = 1_000_000  # moby's bound: a longer record is damage
 _BLOCK: Final = 256 << 10
 _DEFAULTS: Final = LogOptions(max_size=20 << 20, max_file=5, compress=True)
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # protobuf wire types
+_STREAMS: Final = {b"\x0a\x06stdout": "stdout", b"\x0a\x06stderr": "stderr"}  # the first field, whole
+_STREAM_FIELD: Final = 8
+_TIME_KEY: Final = 2 << 3 | _VARINT
+_LINE_KEY: Final = 3 << 3 | _BYTES
+_TIME_BYTES: Final = 9  # of a varint for the years 1972 to 2262
+_CONTINUED: Final = 0x8080808080808080  # a varint's bytes but the last have the high bit
 
 
-@dataclass(frozen=True, slots=True)
-class LocalLine:
-    """A record, decoded."""
+class LocalLine(msgspec.Struct, gc=False):
+    """A record; ``moment`` is its time, or the varint of it as it stands in the file."""
 
     stream: str
     data: bytes
-    time_ns: int
-    attrs: Mapping[str, str] | None
+    moment: int | bytes
+    attrs: Mapping[str, str] | None = None
+
+    @property
+    def time_ns(self) -> int:
+        value = self.moment if isinstance(self.moment, int) else _varint(self.moment, 0)[0]
+        return value - (1 << 64) if value >> 63 else value
 
     @property
     def stamp(self) -> str:
-        whole, _, fraction = format_ns(self.time_ns)[:-1].partition(".")
-        return f"{whole}.{fraction:0<9}Z"
+        seconds, nanos = divmod(self.time_ns, 10**9)
+        return f"{_second(seconds)}.{nanos:09d}Z"
+
+
+@lru_cache(maxsize=16)
+def _second(seconds: int) -> str:
+    """Return a whole second as text without its zone; records of the same one follow each other."""
+    return format_ns(seconds * 10**9)[:-1]
 
 
 class Local:
@@ -66,8 +84,12 @@ class Local:
                 break
             if data[end - _LENGTH.size : end] != data[offset : offset + _LENGTH.size]:
                 return lines, size
-            with suppress(ValueError, IndexError):  # this record alone is damaged
-                lines.append(_parse(data, offset + _LENGTH.size, end - _LENGTH.size))
+            line = _parse_plain(data, offset + _LENGTH.size, end - _LENGTH.size)
+            if line is None:
+                with suppress(ValueError, IndexError):  # this record alone is damaged
+                    line = _parse(data, offset + _LENGTH.size, end - _LENGTH.size)
+            if line is not None:
+                lines.append(line)
             offset = end
         return lines, size if final else offset
 
@@ -113,13 +135,33 @@ def _tail_forwards(read: ReadAt, size: int, count: int) -> tuple[int, int]:
     return (offsets[0], len(offsets)) if offsets else (0, 0)
 
 
+def _parse_plain(data: bytes, offset: int, end: int) -> LocalLine | None:
+    """Read a record as nearly all are: stream, a time of our days, and a whole line; None for any other."""
+    stream = _STREAMS.get(data[offset : offset + _STREAM_FIELD])
+    moment = offset + _STREAM_FIELD
+    line = moment + _TIME_BYTES + 2  # behind the keys of both fields
+    if (
+        stream is None
+        or line >= end
+        or data[line - 1] != _LINE_KEY
+        or data[line - 2] & 0x80
+        or int.from_bytes(data[moment + 1 : line - 2], "little") & _CONTINUED != _CONTINUED
+        or data[moment] != _TIME_KEY
+    ):
+        return None
+    length, line = _varint(data, line)
+    if line + length != end:
+        return None
+    return LocalLine(stream, data[line:end] + b"\n", data[moment + 1 : moment + 1 + _TIME_BYTES])
+
+
 def _parse(data: bytes, offset: int, end: int) -> LocalLine:
     stream, time_ns, line, partial, last = "", 0, b"", False, False
     attrs: dict[str, str] | None = None
     for field, value in _fields(data, offset, end):
         if isinstance(value, int):
             if field == 2:
-                time_ns = value - (1 << 64) if value >> 63 else value
+                time_ns = value
             elif field == 4:
                 partial = bool(value)
         elif field == 1:
