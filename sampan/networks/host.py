@@ -7,7 +7,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Final
 
 from sampan.base import faults
 from sampan.base.errors import EngineError, HostFailure
@@ -16,15 +15,11 @@ from sampan.kernel.netlink import Netlink
 from sampan.networks import apply
 from sampan.networks.defaults import HostView
 from sampan.networks.drivers.bridge import is_ours
-from sampan.networks.firewall import rules
 from sampan.networks.firewall.apply import Firewall
-from sampan.networks.model import Bridge, EndpointPlan, Forward, Network, NetworkPlan, Rule, Sysctl
+from sampan.networks.model import Bridge, EndpointPlan, Forward, Network, NetworkPlan, Rule
 from sampan.networks.sandbox import Namespaces
 
 _log = logging.getLogger(__name__)
-FORWARDING: Final = Sysctl(
-    "net.ipv4.ip_forward", "1", rules.ENGINE, "packets of containers are routed between bridge and world"
-)
 
 
 @dataclass(slots=True)

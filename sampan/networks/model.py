@@ -51,6 +51,11 @@ class Network:
         return self.name in PREDEFINED
 
 
+def link_name(endpoint_id: str) -> str:
+    """Return the name of the host's end of an endpoint's link."""
+    return f"veth{endpoint_id[:7]}"
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """One attachment of a sandbox to a network. ``ifname`` is the interface's name in the sandbox."""
@@ -65,7 +70,7 @@ class Endpoint:
     @property
     def link(self) -> str:
         """The name of the host's end of the link."""
-        return f"veth{self.id[:7]}"
+        return link_name(self.id)
 
 
 @dataclass(frozen=True, slots=True)

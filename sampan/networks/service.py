@@ -8,57 +8,42 @@ sandboxes of containers that live and takes back everything else.
 import asyncio
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from copy import copy
-from dataclasses import dataclass, field, replace
 from functools import partial
-from ipaddress import IPv4Interface
 from pathlib import Path
 from typing import Final
 
 from sampan.base import faults
 from sampan.base.errors import EngineError, HostFailure, InvalidParameter, NotFound
 from sampan.base.events import EventBus
-from sampan.base.ids import new_id
 from sampan.base.state import StateDB
 from sampan.base.tasks import Tasks
 from sampan.base.threads import blocking
 from sampan.base.undo import Undo
 from sampan.kernel.threads import DedicatedThread
-from sampan.networks import apply, defaults, files, listing
-from sampan.networks.addresses import mac_of, parse_mac
+from sampan.networks import defaults, files, listing
 from sampan.networks.config import NetworkConfig
 from sampan.networks.drivers import DRIVERS
+from sampan.networks.endpoint import Held, adopt_endpoint, create_endpoint, describe_endpoint
 from sampan.networks.firewall import rules
 from sampan.networks.firewall.apply import forget_flows
 from sampan.networks.firewall.watch import FirewallWatch
-from sampan.networks.host import FORWARDING, HostNetworks, Wiring, ipv6_available
+from sampan.networks.forwarding import enable_forwarding, restore_forwarding
+from sampan.networks.host import HostNetworks, ipv6_available
 from sampan.networks.ipam.leases import Leases
-from sampan.networks.model import BRIDGE, Endpoint, Forward, Network, NetworkPlan, Rule
-from sampan.networks.ports import HostPorts, PortTaken, Reservation, exposed_only, plan_ports
+from sampan.networks.model import BRIDGE, Endpoint, Forward, Network, NetworkPlan, Rule, link_name
+from sampan.networks.ports import HostPorts, PortTaken, exposed_only, plan_ports
 from sampan.networks.proxy import PortProxy
-from sampan.networks.request import OPTION_IFNAME, SandboxRequest, check_request
+from sampan.networks.request import SandboxRequest, check_request
 from sampan.networks.store import NetworkStore, PortRow, Sandbox, SandboxRow
 from sampan.wire import networks as wire
-from sampan.wire.containers import EndpointSettings, PortBinding, PortMap
+from sampan.wire.containers import PortBinding, PortMap
 
 __all__ = ["NetworkConfig", "NetworksService", "Sandbox", "SandboxRequest"]
 
 _log = logging.getLogger(__name__)
 _SETUP: Final = "failed to set up container networking"
-_BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 _TURN: Final = 64  # ports bound or served before other work of the event loop gets its turn
 _DYING_S: Final = 1.0  # a link goes within tens of milliseconds of its namespace
-
-
-@dataclass(slots=True)
-class _Open:
-    """What an open (or half-open) sandbox holds."""
-
-    name: str
-    leases: list[tuple[Leases, Endpoint]] = field(default_factory=list)
-    reservations: list[Reservation] = field(default_factory=list)
-    proxies: list[PortProxy] = field(default_factory=list)
-    wiring: Wiring = field(default_factory=lambda: Wiring(new_id()))
 
 
 class NetworksService:
@@ -72,7 +57,7 @@ class NetworksService:
         self._ports = HostPorts(listen=config.userland_proxy)
         self._thread: DedicatedThread | None = None
         self._leases: dict[str, Leases] = {}
-        self._open_sandboxes: dict[str, _Open] = {}
+        self._open_sandboxes: dict[str, Held] = {}
         self._broken: dict[str, str] = {}
         self._dying: set[str] = set()
         self._reaper: asyncio.TimerHandle | None = None
@@ -112,7 +97,7 @@ class NetworksService:
         for row in rows:
             self._adopt(row)
         live = self._open_sandboxes.values()
-        self._router = self._enable_forwarding()
+        self._router = not self._config.ip_forward or enable_forwarding(self._store)
         self._broken = await thread.call(
             self._host.open,
             list(self._plans()),
@@ -147,7 +132,7 @@ class NetworksService:
             await thread.call(self._host.remove_links, frozenset(self._dying))
             await thread.call(self._host.close, [plan for _, plan in self._plans()], remove=remove)
             if remove:
-                self._restore_forwarding()
+                restore_forwarding(self._store)
         finally:
             thread.close()
 
@@ -169,12 +154,12 @@ class NetworksService:
         for network in networks:
             if reason := self._broken.get(network.id):
                 raise HostFailure(f"{_SETUP}: network {network.name} cannot be used: {reason}")
-        held = self._open_sandboxes[request.container] = _Open(request.name)
+        held = self._open_sandboxes[request.container] = Held(request.name)
         async with Undo() as undo:
             undo.add(self.close_sandbox, request.container)
-            endpoints = [
-                self._create_endpoint(request, network, n, held) for n, network in enumerate(networks)
-            ]
+            for number, network in enumerate(networks):
+                held.add(*create_endpoint(request, network, number, self._leases.get(network.id)))
+            endpoints = held.endpoints
             ports = await self._reserve_ports(request, networks[0], endpoints[0], held)
             await self._wire(request, networks, endpoints, held)
             faults.point("networks.sandbox.state")
@@ -183,7 +168,7 @@ class NetworksService:
                 sandbox_id=held.wiring.sandbox_id,
                 sandbox_key=str(held.wiring.path or ""),
                 networks={
-                    network.name: _describe(request.settings(network), network, endpoint)
+                    network.name: describe_endpoint(request.settings(network), network, endpoint)
                     for network, endpoint in zip(networks, endpoints, strict=True)
                 },
                 ports=ports,
@@ -214,9 +199,7 @@ class NetworksService:
         finally:
             for reservation in held.reservations:
                 self._ports.release(reservation)
-            for leases, endpoint in held.leases:
-                if endpoint.address is not None:
-                    leases.give_back(endpoint.address.ip)
+            held.give_back_leases()
             self._store.remove_sandbox(container)
             self._watch_dying(held.wiring.links)
             self._forget_flows(held.wiring.forwards)
@@ -269,28 +252,8 @@ class NetworksService:
         names = [BRIDGE if name in {"", "default"} else name for name in (request.mode, *request.endpoints)]
         return list({network.id: network for network in map(self.find, names)}.values())
 
-    def _create_endpoint(
-        self, request: SandboxRequest, network: Network, number: int, held: _Open
-    ) -> Endpoint:
-        identifier = new_id()
-        if not DRIVERS[network.driver].addresses:
-            return Endpoint(identifier, request.container, None, None, "")
-        settings = request.settings(network)
-        leases = self._leases[network.id]
-        address = leases.take()
-        endpoint = Endpoint(
-            id=identifier,
-            container=request.container,
-            address=IPv4Interface((address, leases.pool.subnet.prefixlen)),
-            gateway=leases.pool.gateway if number == 0 and not network.internal else None,
-            mac=parse_mac(settings.mac_address or (not number and request.mac_address) or mac_of(address)),
-            ifname=(settings.driver_opts or {}).get(OPTION_IFNAME) or f"eth{number}",
-        )
-        held.leases.append((leases, endpoint))
-        return endpoint
-
     async def _reserve_ports(
-        self, request: SandboxRequest, network: Network, endpoint: Endpoint, held: _Open
+        self, request: SandboxRequest, network: Network, endpoint: Endpoint, held: Held
     ) -> PortMap:
         """Take the host ports of ``request``; return what inspect shows. Raises PortTaken."""
         if endpoint.address is None or network.internal:
@@ -322,7 +285,7 @@ class NetworksService:
         return ports
 
     async def _wire(
-        self, request: SandboxRequest, networks: Sequence[Network], endpoints: Sequence[Endpoint], held: _Open
+        self, request: SandboxRequest, networks: Sequence[Network], endpoints: Sequence[Endpoint], held: Held
     ) -> None:
         if self._thread is None:
             raise HostFailure(f"{_SETUP}: the network service is closed")
@@ -408,7 +371,7 @@ class NetworksService:
 
     # Serving, adopting, forgetting
 
-    async def _serve(self, held: _Open) -> None:
+    async def _serve(self, held: Held) -> None:
         if not self._config.userland_proxy:
             return
         for number, reservation in enumerate(list(held.reservations), 1):
@@ -417,7 +380,7 @@ class NetworksService:
             if reservation.listener is not None:
                 held.proxies.append(PortProxy(reservation.listener, reservation.forward))
 
-    async def _stop_serving(self, held: _Open) -> None:
+    async def _stop_serving(self, held: Held) -> None:
         proxies, held.proxies = held.proxies, []
         for proxy in proxies:
             await proxy.close()
@@ -425,12 +388,15 @@ class NetworksService:
     def _adopt(self, row: SandboxRow) -> None:
         """Take up the sandbox of a container that lived on while the daemon was away."""
         sandbox = row.sandbox
-        held = self._open_sandboxes[sandbox.container] = _Open(row.name)
+        held = self._open_sandboxes[sandbox.container] = Held(row.name)
         held.wiring.path = Path(sandbox.sandbox_key) if sandbox.sandbox_key else None
         held.wiring.sandbox_id = sandbox.sandbox_id
+        attached = sandbox.networks.values()
+        held.wiring.links = [link_name(settings.endpoint_id) for settings in attached if settings.ip_address]
         for name, settings in sandbox.networks.items():
             try:
-                self._adopt_endpoint(held, sandbox.container, self.find(name), settings)
+                leases = self._leases.get(self.find(name).id)
+                held.add(*adopt_endpoint(sandbox.container, settings, leases))
             except (EngineError, ValueError) as error:
                 extra = {"container": sandbox.container, "network": name, "error": str(error)}
                 _log.warning("endpoint not adopted", extra=extra)
@@ -441,18 +407,6 @@ class NetworksService:
                 _log.warning("published port is not held: another program took it", extra=extra)
             held.reservations.append(reservation)
             held.wiring.forwards.append(reservation.forward)
-
-    def _adopt_endpoint(
-        self, held: _Open, container: str, network: Network, settings: EndpointSettings
-    ) -> None:
-        leases = self._leases.get(network.id)
-        if leases is None or not settings.ip_address:
-            return
-        address = IPv4Interface(f"{settings.ip_address}/{settings.ip_prefix_len}")
-        endpoint = Endpoint(settings.endpoint_id, container, address, None, settings.mac_address)
-        held.wiring.links.append(endpoint.link)
-        leases.take(address.ip)
-        held.leases.append((leases, endpoint))
 
     def _watch_dying(self, links: Sequence[str]) -> None:
         """See to it that links go whose namespace outlives its bind because a process holds it."""
@@ -469,33 +423,3 @@ class NetworksService:
     def _announce(self, action: str, network: Network, container: str) -> None:
         attributes = {"container": container, "name": network.name, "type": network.driver}
         self._events.publish("network", action, network.id, attributes)
-
-    def _enable_forwarding(self) -> bool:
-        """Turn routing on if the host has it off; tell whether it was a router without us."""
-        if not self._config.ip_forward:
-            return True
-        boot = _BOOT.read_text().strip()
-        if apply.read_sysctl(FORWARDING.key) == "0":
-            self._store.save_host_setting(FORWARDING.key, boot)
-            apply.apply_sysctl(FORWARDING)
-        elif self._store.host_setting(FORWARDING.key) not in {None, boot}:
-            self._store.save_host_setting(FORWARDING.key, None)
-        return self._store.host_setting(FORWARDING.key) is None
-
-    def _restore_forwarding(self) -> None:
-        if self._store.host_setting(FORWARDING.key) is not None:
-            apply.apply_sysctl(replace(FORWARDING, value="0"))
-            self._store.save_host_setting(FORWARDING.key, None)
-
-
-def _describe(wanted: EndpointSettings, network: Network, endpoint: Endpoint) -> EndpointSettings:
-    """Return what inspect shows of an attachment: what was asked for, and what it became."""
-    shown = copy(wanted)
-    shown.network_id = network.id
-    shown.endpoint_id = endpoint.id
-    shown.mac_address = endpoint.mac
-    if endpoint.address is not None:
-        shown.ip_address = str(endpoint.address.ip)
-        shown.ip_prefix_len = endpoint.address.network.prefixlen
-        shown.gateway = str(endpoint.gateway or "")
-    return shown
