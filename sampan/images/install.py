@@ -5,11 +5,10 @@ the row is written nothing is visible. What a failure leaves behind is dropped a
 dropped at the next start, because no row names it.
 """
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol, TypeVar
+from typing import Final, Protocol
 
 import msgspec
 
@@ -17,6 +16,7 @@ from sampan.base import times
 from sampan.base.faults import point
 from sampan.base.threads import blocking
 from sampan.images.content import ContentStore, Hold
+from sampan.images.groups import together
 from sampan.images.layers import Layers, LayerSource, Snapshots
 from sampan.images.store import ImageRecord, ImageStore, LayerRecord
 from sampan.oci.config import ImageConfig
@@ -129,9 +129,11 @@ class Installer:
         try:
             async with self._layers.leased(chain):
                 hold.add(image.id)
-                sizes, kept = await _together(self._unpack(image, chain, progress), self._keep(image))
+                async with together() as group:
+                    unpacking = group.create_task(self._unpack(image, chain, progress))
+                    keeping = group.create_task(self._keep(image))
                 point("images.install.row")
-                record = self._record(image, chain, sizes, kept)
+                record = self._record(image, chain, unpacking.result(), keeping.result())
                 with self._store.transaction():
                     self._store.put(record)
                     replaced = [self._store.add_name(name, record.id) for name in names]
@@ -212,17 +214,3 @@ def _moment(text: str | None) -> int | None:
         return times.parse_ns(text) if text else None
     except (ValueError, OverflowError):
         return None
-
-
-A = TypeVar("A")
-B = TypeVar("B")
-
-
-async def _together(first: Coroutine[Any, Any, A], second: Coroutine[Any, Any, B]) -> tuple[A, B]:
-    """Run both at once; the first error ends the other and is raised as it is."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            one, two = group.create_task(first), group.create_task(second)
-    except BaseExceptionGroup as errors:
-        raise errors.exceptions[0] from None
-    return one.result(), two.result()

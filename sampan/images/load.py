@@ -1,5 +1,6 @@
 """``docker load``: receive an archive, plan, put the images in, say so in Docker's words."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
@@ -15,6 +16,7 @@ from sampan.images.compression import Limits
 from sampan.images.content import ContentStore, Hold
 from sampan.images.docker_archive import MANIFEST_FILE, plan_docker
 from sampan.images.errors import InvalidArchive
+from sampan.images.groups import together
 from sampan.images.install import Installer
 from sampan.images.oci_archive import plan_layout
 from sampan.images.planned import PlannedImage
@@ -110,15 +112,21 @@ class Loader:
 
 
 async def _receive(archive: Archive, source: AsyncIterator[bytes]) -> None:
-    """Feed the whole of ``source`` to ``archive``, in batches worth a change of thread."""
+    """Feed ``source`` to ``archive`` in batches worth a change of thread; the next one comes meanwhile."""
+    feeding: asyncio.Task[None] | None = None
     batch: list[bytes] = []
     size = 0
-    async for piece in source:
-        batch.append(piece)
-        size += len(piece)
-        if size >= _BATCH:
-            await blocking(_feed, archive, batch)
-            batch, size = [], 0
+    async with together() as group:
+        async for piece in source:
+            batch.append(piece)
+            size += len(piece)
+            if size >= _BATCH:
+                if feeding is not None:
+                    await feeding
+                feeding = group.create_task(blocking(_feed, archive, batch))
+                batch, size = [], 0
+        if feeding is not None:
+            await feeding
     await blocking(_feed, archive, batch)
     await blocking(archive.finish)
 

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from sampan.base.errors import HostFailure, NotImplementedHere
+from sampan.images.groups import together
 
 PIECE: Final = 1 << 20
 _TAIL: Final = 20  # lines of a program's complaint that an error repeats
@@ -64,12 +65,9 @@ async def run(
                 complaint(text)
 
     try:
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(read_output())
-                group.create_task(read_complaint())
-        except BaseExceptionGroup as errors:
-            raise errors.exceptions[0] from None
+        async with together() as group:
+            group.create_task(read_output())
+            group.create_task(read_complaint())
         code = await process.wait()
     except BaseException:
         await _end(process)
