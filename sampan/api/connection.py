@@ -296,7 +296,7 @@ class Connection(asyncio.Protocol):
     async def _work(self, head: Head, work: Coroutine[Any, Any, Answer]) -> None:
         try:
             answer = await work
-        except asyncio.CancelledError:
+        except BaseException:
             self._abandon()
             raise
         await self._answer(head, answer)

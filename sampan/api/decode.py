@@ -40,6 +40,8 @@ def decode(data: bytes, kind: type[T]) -> T:
         document = _decode(data)
     except msgspec.DecodeError as error:
         raise InvalidParameter(_syntax(str(error), data)) from error
+    except RecursionError as error:
+        raise InvalidParameter("invalid JSON: exceeded max depth") from error
     if document is None:
         document = {}
     try:
@@ -66,11 +68,10 @@ def _mismatch(message: str, kind: str) -> str:
         return message
     wanted, found = words[1].removesuffix(" | null"), words[3]
     path = words[5].lstrip("$.") if len(words) > 5 else ""
-    place = f"Go struct field {kind}.{path}" if path else "Go value"
-    return (
-        f"json: cannot unmarshal {_JSON_TYPES.get(found, found)} into {place} "
-        f"of type {_GO_TYPES.get(wanted, wanted)}"
-    )
+    place, type_ = f"Go struct field {kind}.{path}", _GO_TYPES.get(wanted, wanted)
+    if not path:
+        place, type_ = "Go value", kind
+    return f"json: cannot unmarshal {_JSON_TYPES.get(found, found)} into {place} of type {type_}"
 
 
 @cache

@@ -29,12 +29,12 @@ def parse_filters(text: str) -> Filters:
     if not text:
         return {}
     try:
-        return {key: list(values) for key, values in _maps.decode(text).items()}
-    except msgspec.DecodeError:
+        return {key: list(dict.fromkeys(values)) for key, values in _lists.decode(text).items()}
+    except (msgspec.DecodeError, RecursionError):
         pass
     try:
-        return {key: list(dict.fromkeys(values)) for key, values in _lists.decode(text).items()}
-    except msgspec.DecodeError as error:
+        return {key: list(values) for key, values in _maps.decode(text).items()}
+    except (msgspec.DecodeError, RecursionError) as error:
         raise InvalidFilter from error
 
 

@@ -113,6 +113,8 @@ def parse_platform(text: str) -> Platform:
         platform = msgspec.json.decode(text, type=Platform)
     except msgspec.ValidationError as error:
         raise InvalidParameter(f"failed to parse platform: {error}") from error
+    except RecursionError as error:
+        raise InvalidParameter("failed to parse platform: exceeded max depth") from error
     except msgspec.DecodeError as error:
         reason = "unexpected end of JSON input" if "truncated" in str(error) else str(error)
         raise InvalidParameter(f"failed to parse platform: {reason}") from error
