@@ -104,7 +104,7 @@ def read(kind: str, check: str, text: str, before: "Any", environ: "Mapping[str,
     if kind in {"strings", "ipNetSlice"}:
         return [*(before or ()), *_comma_list(text)]
     if kind in {"map", "stringToString"}:
-        pairs = [text] if kind == "map" else _comma_list(text)
+        pairs = [text] if kind == "map" else _comma_list(text) or [""]
         return {**(before or {}), **dict(_pair(pair, kind, check) for pair in pairs)}
     if kind == "filter":
         return _add_filter(text, before or {})

@@ -29,8 +29,6 @@ _PLAIN = (
     ("uts", "UTSMode"),
     ("userns", "UsernsMode"),
     ("cgroupns", "CgroupnsMode"),
-    ("cap-add", "CapAdd"),
-    ("cap-drop", "CapDrop"),
     ("group-add", "GroupAdd"),
     ("read-only", "ReadonlyRootfs"),
     ("volume-driver", "VolumeDriver"),
@@ -47,8 +45,6 @@ _PLAIN = (
     ("memory-swappiness", "MemorySwappiness"),
     ("oom-kill-disable", "OomKillDisable"),
     ("cpus", "NanoCpus"),
-    ("cpu-count", "CpuCount"),
-    ("cpu-percent", "CpuPercent"),
     ("cpu-shares", "CpuShares"),
     ("cpu-period", "CpuPeriod"),
     ("cpu-quota", "CpuQuota"),
@@ -63,16 +59,20 @@ _PLAIN = (
     ("device-write-bps", "BlkioDeviceWriteBps"),
     ("device-read-iops", "BlkioDeviceReadIOps"),
     ("device-write-iops", "BlkioDeviceWriteIOps"),
-    ("io-maxiops", "IOMaximumIOps"),
-    ("io-maxbandwidth", "IOMaximumBandwidth"),
     ("device-cgroup-rule", "DeviceCgroupRules"),
 )
+
+
+_WINDOWS = ("cpu-count", "cpu-percent", "io-maxbandwidth", "io-maxiops")
 
 
 def build(
     flags: "Flags", args: list[str], environ: "Mapping[str, str]", path: str
 ) -> "tuple[dict[str, Any], str | None, str]":
     """See ``options.container_body``."""
+    if foreign := [flag for flag in _WINDOWS if flag in flags]:
+        why = "is only supported on a Docker daemon running on windows, but the Docker daemon is running on linux"
+        raise UsageError("\n".join(f'"--{flag}" {why}' for flag in foreign), 1)
     try:
         body = _body(flags, args, environ)
     except ValueError as error:
@@ -215,6 +215,10 @@ def _add_policies(flags: "Flags", config: "dict[str, Any]", host: "dict[str, Any
         host["SecurityOpt"], masked, readonly = security_options(flags["security-opt"])
         if masked is not None:
             host["MaskedPaths"], host["ReadonlyPaths"] = masked, readonly
+    if "cap-add" in flags or "cap-drop" in flags:
+        from sampan.cli.options.security import effective_capabilities
+
+        host["CapAdd"], host["CapDrop"] = effective_capabilities(flags["cap-add"], flags["cap-drop"])
     if "storage-opt" in flags:
         from sampan.cli.options.security import storage_options
 

@@ -32,9 +32,13 @@ def check_label(text: str) -> str:
 
 
 def environment(flags: "Flags", environ: "Mapping[str, str]") -> list[str]:
-    """Return the variables of ``--env-file`` and, after them, of ``--env``. Raises ValueError."""
+    """Return the variables of ``--env-file`` and, after them, of ``--env``, the last of each name.
+
+    Raises ValueError.
+    """
+    given = {entry.partition("=")[0]: entry for entry in flags["env"]}
     try:
-        return [*_read_files(flags["env-file"], environ), *flags["env"]]
+        return [*_read_files(flags["env-file"], environ), *given.values()]
     except ValueError as error:
         raise ValueError(f"--env-file: {error}") from error
 

@@ -198,6 +198,20 @@ def test_a_broken_environment_file_is_refused(content, error):
     assert message(lambda: parse_lines(content, {})) == error
 
 
+def test_the_last_of_several_values_counts():
+    assert body("-eA=1", "-eB=2", "-eA=3")["Env"] == ["A=3", "B=2"]
+
+
+def test_options_of_windows_are_refused():
+    with pytest.raises(UsageError) as caught:
+        body("--cpu-count=1", "--io-maxiops=2")
+    where = (
+        "is only supported on a Docker daemon running on windows, but the Docker daemon is running on linux"
+    )
+    assert str(caught.value) == f'"--cpu-count" {where}\n"--io-maxiops" {where}'
+    assert caught.value.status == 1
+
+
 def test_flags_come_after_files(tmp_path):
     (tmp_path / "env").write_text("A=file\nB=file\n")
     (tmp_path / "labels").write_text("a=file\nb\n# none\n")
@@ -543,7 +557,7 @@ def test_many_flags_at_once():
     assert (sent["StopTimeout"], sent["StopSignal"]) == (0, "INT")
     assert host["Tmpfs"] == {"/run": "size=1m"}
     assert (host["AutoRemove"], host["Init"], host["ReadonlyRootfs"], host["Privileged"]) == (True,) * 4
-    assert (host["CapAdd"], host["PidsLimit"], host["OomScoreAdj"]) == (["net_admin"], -1, -5)
+    assert (host["CapAdd"], host["PidsLimit"], host["OomScoreAdj"]) == (["CAP_NET_ADMIN"], -1, -5)
     assert (host["CgroupParent"], host["IpcMode"], host["PidMode"]) == ("/x", "host", "container:a")
     assert (host["Sysctls"], host["StorageOpt"], host["GroupAdd"]) == ({"net.a": "1"}, {"size": "1G"}, ["9"])
     assert (host["Annotations"], host["MemorySwappiness"], host["PublishAllPorts"]) == ({"a": "b"}, 0, True)
