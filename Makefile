@@ -35,7 +35,7 @@ test: $(VENV)/.ready ## All tests, as root on the real kernel, in namespaces of 
 
 conformance: $(VENV)/.ready ## Docker's own client and SDK tests against the daemon
 	tests/isolated $(BIN)/python -m pytest tests/conformance -rs
-	tests/isolated tests/conformance/docker-py.sh $(BIN)
+	tests/conformance/docker-py.sh $(BIN)
 
 e2e: $(VENV)/.ready ## A person's path through the CLI
 	tests/isolated $(BIN)/python -m pytest tests/e2e -rs

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
+from enum import Enum
 from typing import Final, Protocol
 
 from sampan.base.errors import InvalidParameter
@@ -75,6 +76,49 @@ class DetachFilter:
         return bytes(passed)
 
 
+class Framing(Enum):
+    """What is done with the multiplexing headers on the way to the client.
+
+    Whether a client of an exec reads frames is told by the request that starts it, whether the process writes
+    them by the one that made it: the two may differ.
+    """
+
+    AS_IT_COMES = 0
+    ADD = 1
+    STRIP = 2
+
+
+def frame(data: bytes) -> bytes:
+    """Put Docker's multiplexing header for stdout before ``data``: stream number, three zeros, length."""
+    return b"\1\0\0\0" + len(data).to_bytes(4, "big") + data
+
+
+class Deframer:
+    """Takes the multiplexing headers out of a stream, however it is cut up; a pure state machine."""
+
+    def __init__(self) -> None:
+        self._header = b""
+        self._left = 0
+
+    def feed(self, data: bytes) -> bytes:
+        """Take ``data`` and return what is payload in it."""
+        plain = bytearray()
+        while data:
+            if not self._left:
+                missing = 8 - len(self._header)
+                self._header += data[:missing]
+                data = data[missing:]
+                if len(self._header) == 8:
+                    self._left = int.from_bytes(self._header[4:], "big")
+                    self._header = b""
+                continue
+            plain += data[: self._left]
+            taken = min(len(data), self._left)
+            self._left -= taken
+            data = data[taken:]
+        return bytes(plain)
+
+
 class Attachment:
     """One attachment that has been granted; ``run`` moves bytes until the process or the client ends it.
 
@@ -89,6 +133,7 @@ class Attachment:
         stream: socket.socket | None,
         stdin: bool,
         history: AsyncIterator[bytes] | None = None,
+        framing: Framing = Framing.AS_IT_COMES,
         detach_keys: bytes | None = None,
         on_detach: Callable[[], object] = lambda: None,
     ) -> None:
@@ -96,6 +141,7 @@ class Attachment:
         self._stream = stream
         self._stdin = stdin
         self._history = history
+        self._framing = framing
         self._detach_keys = detach_keys
         self._on_detach = on_detach
 
@@ -136,6 +182,7 @@ class Attachment:
     async def _output(self, client: Hijacked, stream: socket.socket) -> bool:
         """Move the process's output on to its end; return True: the attachment is over then."""
         loop = asyncio.get_running_loop()
+        deframer = Deframer()
         while True:
             try:
                 data = await loop.sock_recv(stream, _CHUNK)
@@ -143,6 +190,10 @@ class Attachment:
                 return True  # the shim is gone
             if not data:
                 return True
+            if self._framing is Framing.ADD:
+                data = frame(data)
+            elif self._framing is Framing.STRIP:
+                data = deframer.feed(data)
             await client.write(data)
 
     async def _input(self, client: Hijacked, stream: socket.socket) -> bool:

@@ -19,6 +19,7 @@ from sampan.containers.create import (
     split_body,
 )
 from sampan.containers.launch import Launcher
+from sampan.containers.links import split_link
 from sampan.containers.mounts import parse_tmpfs, plan_mounts, read_only
 from sampan.containers.names import check_name, invent_name
 from sampan.containers.output import log_target
@@ -70,7 +71,9 @@ class Creation:
             raise InvalidParameter("invalid reference format")
         image = self._images.find(body.image, platform=platform)
         config = merge_config(split_body(body), image.config)
-        host = fill_host_config(body.host_config or HostConfig(), self._defaults)
+        host = body.host_config or HostConfig()
+        host.runtime = host.runtime or body.runtime
+        host = fill_host_config(host, self._defaults)
         if not host.privileged:
             host.masked_paths = list(masked_paths()) if host.masked_paths is None else host.masked_paths
             host.readonly_paths = list(READONLY_PATHS) if host.readonly_paths is None else host.readonly_paths
@@ -96,7 +99,7 @@ class Creation:
                 inherited=self._inherited(host.volumes_from or []),
             )
             for link in host.links or ():
-                self._store.find(link.partition(":")[0])
+                self._store.find(split_link(link)[0])
             if not host.network_mode.startswith("container:"):
                 self._networks.check(self._launcher.sandbox_request(container, links=False))
             else:

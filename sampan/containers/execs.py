@@ -11,26 +11,17 @@ from typing import Final
 from sampan.base.errors import Conflict, InvalidParameter
 from sampan.base.events import EventBus
 from sampan.base.ids import new_id
-from sampan.containers.attach import Attachment, parse_detach_keys
+from sampan.containers.attach import Attachment, Deframer, Framing, parse_detach_keys
 from sampan.containers.container import Container
 from sampan.containers.errors import ExecNotFound
 from sampan.runtime.service import RuntimeService
 from sampan.runtime.spec import ExecRequest, SpecBuilder
-from sampan.runtime.task import ExecSpec, Exit, RuntimeFailed, Streams
+from sampan.runtime.task import ExecSpec, Exit, Streams
 from sampan.storage.service import StorageService
 from sampan.wire.containers import ExecConfig, ExecProcess, InspectedExec, StartExec
 
+_NOT_STARTED: Final = 126  # whatever kept the process from starting, a command not found too
 _KEPT_AFTER_EXIT: Final = 256  # ended execs that can still be inspected, over all containers
-
-
-def unframe(data: bytes) -> bytes:
-    """Drop the multiplexing headers from ``data``, whose last frame may be cut off."""
-    plain = bytearray()
-    while len(data) >= 8:
-        length = int.from_bytes(data[4:8], "big")
-        plain += data[8 : 8 + length]
-        data = data[8 + length :]
-    return bytes(plain)
 
 
 class Exec:
@@ -103,9 +94,14 @@ class Execs:
             return None
         config = found.config
         return Attachment(
-            tty=config.tty,
+            tty=body.tty,
             stream=stream,
             stdin=config.attach_stdin,
+            framing=Framing.AS_IT_COMES
+            if body.tty == config.tty
+            else Framing.STRIP
+            if body.tty
+            else Framing.ADD,
             detach_keys=parse_detach_keys(config.detach_keys) if config.tty and config.attach_stdin else None,
             on_detach=lambda: self._publish(found, "exec_detach"),
         )
@@ -129,7 +125,7 @@ class Execs:
             loop = asyncio.get_running_loop()
             while stream is not None and (data := await loop.sock_recv(stream, limit)):
                 output += data[: limit - len(output)]
-            return (await ended).code, unframe(bytes(output))
+            return (await ended).code, Deframer().feed(bytes(output))
         except asyncio.CancelledError:
             if created.running and created.pid:
                 with contextlib.suppress(ProcessLookupError):
@@ -154,11 +150,11 @@ class Execs:
         self._publish(found, f"exec_start: {found.command}")
         try:
             await self._run(found, body, client)
-        except BaseException as error:
+        except BaseException:
             if ours is not None:
                 ours.close()
             found.running = False
-            found.exit_code = error.exit_code if isinstance(error, RuntimeFailed) else 126
+            found.exit_code = _NOT_STARTED
             raise
         finally:
             if client is not None:

@@ -5,13 +5,14 @@ way back first; ``tidy`` is that same way back, used after an exit, a failed sta
 """
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from sampan.base.errors import Conflict, EngineError, HostFailure
 from sampan.base.faults import point
 from sampan.base.undo import Undo
+from sampan.containers import links as links_of
 from sampan.containers.container import Container, Mounted
 from sampan.containers.create import Defaults, default_hostname
 from sampan.containers.errors import IsRestarting
@@ -29,6 +30,13 @@ from sampan.storage.service import StorageService
 from sampan.volumes.service import VolumesService
 from sampan.wire.containers import NetworkSettings
 
+# What a start makes in the writable layer by itself: places for mounts, and the mark of a container.
+OWN_PATHS: Final = frozenset(
+    (
+        ".dockerenv dev dev/console dev/mqueue dev/pts dev/shm etc/hostname etc/hosts etc/mtab "
+        "etc/resolv.conf proc sbin/docker-init sys"
+    ).split()
+)
 _FILES: Final = (("resolv.conf", "/etc/resolv.conf"), ("hostname", "/etc/hostname"), ("hosts", "/etc/hosts"))
 
 
@@ -76,6 +84,7 @@ class Launcher:
             rootfs = await self._storage.mount(container.id)
             point("containers.start.rootfs")
             undo.add(self._networks.close_sandbox, container.id)
+            (rootfs / ".dockerenv").touch()  # programs look for it to know that they are in a container
             netns = await self._open_network(container)
             point("containers.start.network")
             mounts = await self._resolve_mounts(container, rootfs)
@@ -84,6 +93,8 @@ class Launcher:
             undo.add(self._runtime.delete, container.id)
             clients, container.clients = container.clients, []
             target = log_target(container, folder)
+            if target is not None:
+                target.path.parent.mkdir(mode=0o710, exist_ok=True)
             row.log_path = str(target.path) if target is not None and target.driver == "json-file" else ""
             try:
                 started = await self._runtime.start(
@@ -182,22 +193,9 @@ class Launcher:
             dns_options=host.dns_options or (),
             extra_hosts=host.extra_hosts or (),
             mac_address=config.mac_address or "",
-            links=self._links(host.links or ()) if links else (),
+            links=links_of.resolve(host.links or (), self._find) if links else (),
             files=self.folder(container.id),
         )
-
-    def _links(self, links: Sequence[str]) -> list[str]:
-        """Resolve ``NAME[:ALIAS]`` to ``name:alias:address``. Raises Conflict unless the other one runs."""
-        resolved: list[str] = []
-        for link in links:
-            name, _, alias = link.partition(":")
-            other = self._find(name)
-            if not other.row.network.ip_address:
-                raise Conflict(
-                    f"Cannot link to a non running container: /{other.name} AS /{alias or other.name}"
-                )
-            resolved.append(f"{other.name}:{alias or name}:{other.row.network.ip_address}")
-        return resolved
 
     def _joined(self, mode: str, container: Container, kind: str) -> Container:
         other = self._find(mode.partition(":")[2])
@@ -286,7 +284,7 @@ class Launcher:
             config=row.config,
             host=row.host,
             args=[row.path, *row.args],
-            env=row.config.env or [],
+            env=[*links_of.variables(container, self._find), *(row.config.env or [])],
             rootfs=rootfs,
             hostname=default_hostname(row.config, container.id),
             domainname=row.config.domainname,

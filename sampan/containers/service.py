@@ -28,8 +28,9 @@ from sampan.containers.create import (
 from sampan.containers.creation import Creation
 from sampan.containers.errors import NotRunning
 from sampan.containers.execs import Execs
-from sampan.containers.launch import Launcher
+from sampan.containers.launch import OWN_PATHS, Launcher
 from sampan.containers.lifecycle import Lifecycle
+from sampan.containers.links import split_link
 from sampan.containers.names import check_name
 from sampan.containers.output import LogStream, Output
 from sampan.containers.restart import check_policy
@@ -214,11 +215,21 @@ class ContainersService:
         Raises Conflict while it runs, unless forced.
         """
         if link:
-            raise InvalidParameter(
-                f"cannot remove the link {name}: links between containers are not supported"
-            )
+            self._remove_link(name)
+            return
         work = self._lifecycle.remove(self._store.find(name), force=force, volumes=volumes)
         await self._tasks.finish(work, name=f"remove {name}")
+
+    def _remove_link(self, name: str) -> None:
+        parent, _, alias = name.removeprefix("/").rpartition("/")
+        if not parent:
+            raise Conflict("Conflict, cannot remove the default link name of the container")
+        container = self._store.find(parent)
+        kept = [link for link in container.row.host.links or () if split_link(link)[1] != alias]
+        if len(kept) == len(container.row.host.links or ()):
+            raise NotFound(f"Cannot get parent {parent} for link name {name}")
+        container.row.host.links = kept
+        self._store.save(container, durable=True)
 
     async def prune(self, filters: listing.Filters) -> tuple[list[str], int]:
         """Remove the containers that do not run and pass ``filters``; return their ids and bytes freed."""
@@ -232,7 +243,7 @@ class ContainersService:
                 continue
             if not listing.passes_labels(container.row.config.labels or {}, filters):
                 continue
-            size = (await self._storage.usage(container.id)).size
+            size, _ = await self._sizes(container)
             try:
                 await self.remove(container.id)
             except Conflict:
@@ -339,7 +350,7 @@ class ContainersService:
         return found.id == container.row.image_id or (found.chain_id is not None and found.chain_id == chain)
 
     async def _sizes(self, container: Container) -> tuple[int, int]:
-        own = (await self._storage.usage(container.id)).size
+        own = (await self._storage.usage(container.id)).size if self._storage.exists(container.id) else 0
         try:
             return own, own + self._images.find(container.row.image_id).size
         except NotFound:
@@ -394,7 +405,12 @@ class ContainersService:
 
     async def changes(self, name: str) -> list[Change]:
         """Return what the container changed in its file system."""
-        return await self._storage.changes(self._store.find(name).id)
+        container = self._store.find(name)
+        if not self._storage.exists(container.id):
+            return []
+        mounted = {entry.point.destination.lstrip("/") for entry in container.row.mounts}
+        mounted |= {destination.strip("/") for destination in container.row.host.tmpfs or {}}
+        return await self._storage.changes(container.id, ignore=OWN_PATHS | mounted)
 
     async def export(self, name: str) -> AsyncIterator[bytes]:
         """Return the container's file system as a tar stream."""

@@ -261,6 +261,7 @@ class CreateContainer(ContainerConfig):
 
     host_config: HostConfig | None = None
     networking_config: NetworkingConfig | None = None
+    runtime: str = ""  # some clients put it here instead of into HostConfig
 
 
 class CreatedContainer(msgspec.Struct, rename="pascal"):

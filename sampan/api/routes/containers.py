@@ -122,7 +122,7 @@ async def resize(request: Request, services: Services) -> Response:
     return Response(200)
 
 
-@routes.delete("/containers/{name}")
+@routes.delete("/containers/{name...}")
 async def remove(request: Request, services: Services) -> Response:
     query = request.query
     await services.containers.remove(
