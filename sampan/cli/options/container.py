@@ -71,8 +71,9 @@ def build(
 ) -> "tuple[dict[str, Any], str | None, str]":
     """See ``options.container_body``."""
     if foreign := [flag for flag in _WINDOWS if flag in flags]:
-        why = "is only supported on a Docker daemon running on windows, but the Docker daemon is running on linux"
-        raise UsageError("\n".join(f'"--{flag}" {why}' for flag in foreign), 1)
+        what = "is only supported on a Docker daemon running on windows"
+        here = "but the Docker daemon is running on linux"
+        raise UsageError("\n".join(f'"--{flag}" {what}, {here}' for flag in foreign), 1)
     try:
         body = _body(flags, args, environ)
     except ValueError as error:
