@@ -5,6 +5,8 @@ The verbs and flags, and the marks of a wrong call (``%!d(string=x)``), are thos
 """
 
 from sampan.cli.gotext import escape, may_be_raw, printable, quote
+from sampan.cli.record import Missing, Nil
+from sampan.cli.shapes import Document, Map
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -210,6 +212,8 @@ class _Formatter:
         self._go_syntax, self._sharp, self._plus = self._sharp, False, False
 
     def value(self, value: "Any", verb: str) -> str:
+        if isinstance(value, (Missing, Nil)):
+            value = None
         if verb == "T":
             return self._pad(self._cut(type_name(value)))
         if value is None:
@@ -245,7 +249,12 @@ class _Formatter:
         return f"[{' '.join(self._element(value, verb) for value in values)}]"
 
     def _map(self, value: "Any", verb: str) -> str:
-        pairs = sorted(value.items()) if isinstance(value, dict) else sorted(value.as_dict().items())
+        if isinstance(value, Document):
+            return f"{{{' '.join(self._element(value.at(name), verb) for name in value)}}}"
+        if isinstance(value, Map):
+            pairs = list(value.pairs())
+        else:
+            pairs = sorted(value.items() if isinstance(value, dict) else value.as_dict().items())
         if self._go_syntax:
             body = ", ".join(f"{quote(key)}:{self._element(item, verb)}" for key, item in pairs)
             return f"{type_name(value)}{{{body}}}"
@@ -255,13 +264,9 @@ class _Formatter:
 
     def _element(self, value: "Any", verb: str) -> str:
         if value is None:
-            return (
-                "interface {}(nil)"
-                if self._go_syntax
-                else "<nil>"
-                if verb in {"v", "s"}
-                else f"%!{verb}(<nil>)"
-            )
+            if self._go_syntax:
+                return "interface {}(nil)"
+            return "<nil>" if verb in {"v", "s"} else f"%!{verb}(<nil>)"
         return self.value(value, verb)
 
     # -- text

@@ -143,6 +143,10 @@ def test_a_row_as_json():
     )
 
 
+def test_a_whole_row_can_be_written():
+    assert Formatter("container", "{{.}}", now=NOW).render([CONTAINER]).startswith("map[Command:")
+
+
 def test_labels_by_name():
     assert Formatter("container", 'table {{.Label "b.x-y"}}').render([CONTAINER]) == "x y\n<2>\n"
     with pytest.raises(FormatError, match="wrong number of args for Label: want 1 got 0"):
@@ -295,6 +299,7 @@ INSPECTED = {
             "{{range $n, $e := .NetworkSettings.Networks}}{{$n}} {{$e.IPAddress}} {{$e.Aliases}}{{end}}",
             "n 1.2.3.4 []",
         ),
+        ("{{.NetworkSettings.Ports}} {{.HostConfig.PortBindings}}", "map[80/tcp:[{8080}]] map[80/tcp:[]]"),
         ("{{json .Config}}", '{"Cmd":["sh"],"Entrypoint":null,"Labels":{"a":"1"}}'),
         ("{{json .HostConfig.PortBindings}}", '{"80/tcp":null}'),
         ("{{.NetworkSettings.Networks.x.IPAddress}}", "<no value>"),
