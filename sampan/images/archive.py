@@ -23,6 +23,7 @@ from sampan.oci.digest import CANONICAL, Digest, Hasher, InvalidDigest
 from sampan.storage.tar_header import CONTIGUOUS, FILE, HARD_LINK, SYMBOLIC_LINK, Entry
 
 MAX_ENTRIES: Final = 1 << 16
+MAX_DOCUMENTS: Final = 64 << 20  # bytes read of all documents of an archive, each time counted
 MAX_LINKS: Final = 40  # as the kernel's own limit for symbolic links in a path
 _IN_MEMORY: Final = 64 << 10
 _MEMORY_LIMIT: Final = 8 << 20
@@ -66,6 +67,7 @@ class Archive:
         self._head = b""
         self._entries = 0
         self._in_memory = 0
+        self._documents = 0
         self._member: Member | None = None
         self._hasher: Hasher | None = None
         self._file: BinaryIO | None = None
@@ -196,7 +198,10 @@ class Archive:
         return None if member is None else self.read_member(member)
 
     def read_member(self, member: Member) -> bytes:
-        """Return a member's content. Raises InvalidArchive if it is longer than a document may be."""
+        """Return a member's content. Raises InvalidArchive if documents may not be that long."""
+        self._documents += member.size
+        if self._documents > MAX_DOCUMENTS:
+            raise InvalidArchive(f"invalid archive: its documents have more than {MAX_DOCUMENTS} bytes")
         if member.data is not None:
             return member.data
         if member.size > MAX_DOCUMENT:

@@ -4,13 +4,15 @@ Since 25 the archive is an OCI layout as well. ``manifest.json`` is what counts,
 the manifest and index that the image came with, so that they can be given away again byte for byte.
 """
 
+from collections.abc import Mapping
+
 import msgspec
 from msgspec import field
 
 from sampan.images.archive import Archive
 from sampan.images.errors import InvalidArchive
 from sampan.images.install import NewImage, NewLayer
-from sampan.images.oci_archive import identify
+from sampan.images.oci_archive import CameWith, identify
 from sampan.images.planned import ArchiveBlob, PlannedImage, check_os
 from sampan.oci.config import ImageConfig, parse_config
 from sampan.oci.digest import Digest
@@ -47,18 +49,21 @@ def plan_docker(archive: Archive, document: bytes, platform: Platform | None) ->
     if len(items) > MAX_MANIFESTS:
         raise InvalidArchive(f"invalid manifest, {len(items)} images are more than {MAX_MANIFESTS}")
     matcher = strict(platform) if platform is not None else None
+    came_with = identify(archive)
     planned: list[PlannedImage] = []
     for item in items:
         text = _find(archive, item.config, "configuration").read()
         config = parse_config(text)
         check_os(config.platform)
         if matcher is None or matcher.matches(config.platform):
-            planned.append(_plan(archive, item, text, config))
+            planned.append(_plan(archive, item, text, config, came_with))
     known = {str(entry.image.id) for entry in planned}
     return [_with_known_parent(entry, known) for entry in planned]
 
 
-def _plan(archive: Archive, item: _Item, text: bytes, config: ImageConfig) -> PlannedImage:
+def _plan(
+    archive: Archive, item: _Item, text: bytes, config: ImageConfig, layouts: Mapping[str, CameWith]
+) -> PlannedImage:
     paths = item.layers or []
     diff_ids = config.rootfs.diff_ids
     if len(paths) > MAX_LAYERS or len(paths) != len(diff_ids):
@@ -69,7 +74,7 @@ def _plan(archive: Archive, item: _Item, text: bytes, config: ImageConfig) -> Pl
     for path, diff_id in zip(paths, diff_ids, strict=True):
         blob = _find(archive, path, "layer")
         layers.append(NewLayer(Digest(diff_id), blob, blob.layer_type()))
-    came_with = identify(archive, Digest.of(text))
+    came_with = layouts.get(Digest.of(text), CameWith())
     image = NewImage(text, config, layers, came_with.manifest, came_with.index, came_with.kept)
     return PlannedImage(image, [_name(tag) for tag in item.repo_tags or ()], item.parent or "")
 

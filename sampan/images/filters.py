@@ -52,6 +52,41 @@ def has_labels(labels: Mapping[str, str] | None, wanted: Sequence[str]) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class PruneFilter:
+    """The filters of ``image prune``; ``dangling``: only images without tags go."""
+
+    dangling: bool
+    until_ns: int | None
+    labels: Sequence[str]
+    unlike: Sequence[str]
+
+    @classmethod
+    def parse(cls, filters: Mapping[str, Sequence[str]]) -> "PruneFilter":
+        """Read the filters. Raises InvalidFilter."""
+        check_names(filters, PRUNE_FILTERS)
+        dangling = yes_or_no(filters, "dangling")
+        until = filters.get("until", ())
+        if len(until) > 1:
+            raise InvalidParameter("more than one until filter specified")
+        return cls(
+            dangling=dangling is not False,
+            until_ns=parse_moment_ns(until[0]) if until else None,
+            labels=filters.get("label", ()),
+            unlike=filters.get("label!", ()),
+        )
+
+    def takes(self, record: ImageRecord) -> bool:
+        """True if the image may go, as far as it is up to its own properties."""
+        if self.until_ns is not None and (record.created_ns is None or record.created_ns > self.until_ns):
+            return False
+        if not record.has_config:
+            return True
+        return has_labels(record.labels, self.labels) and not (
+            self.unlike and has_labels(record.labels, self.unlike)
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class ListFilter:
     """The filters of ``images``: which images, and which of their names are shown."""
 

@@ -225,18 +225,17 @@ def _name(text: str) -> Reference:
     return reference if reference.tag else reference.name_only().with_default_tag()
 
 
-def identify(archive: Archive, image_id: Digest) -> CameWith:
-    """Return what the layout in a Docker archive knows about the image; nothing if it is broken or absent."""
+def identify(archive: Archive) -> dict[str, CameWith]:
+    """Return what the layout in a Docker archive knows about images, by ID; little if it is broken."""
+    found: dict[str, CameWith] = {}
     document = archive.read(INDEX_FILE)
     if document is None:
-        return CameWith()
+        return found
     layout = _Layout(archive)
     with suppress(EngineError):  # manifest.json is what counts here
         for top in parse_index(document).manifests:
             for candidate in layout.walk(top, top):
-                if (
-                    candidate.manifest.config.digest == image_id
-                    and layout.missing(candidate.manifest) is None
-                ):
-                    return layout.came_with(candidate)
-    return CameWith()
+                image_id = candidate.manifest.config.digest
+                if image_id not in found and layout.missing(candidate.manifest) is None:
+                    found[image_id] = layout.came_with(candidate)
+    return found

@@ -5,13 +5,14 @@ import builtins
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from sampan.base.errors import InvalidParameter, NotFound
+from sampan.base.errors import Conflict, InvalidParameter, NotFound
 from sampan.base.events import EventBus
 from sampan.base.faults import point
 from sampan.base.state import StateDB
@@ -21,7 +22,7 @@ from sampan.images import describe, remove
 from sampan.images.compression import Limits
 from sampan.images.content import ContentStore
 from sampan.images.errors import ImageNotFound
-from sampan.images.filters import ListFilter
+from sampan.images.filters import ListFilter, PruneFilter
 from sampan.images.install import Installer, container_config
 from sampan.images.layers import Layers, Snapshots
 from sampan.images.load import Loader
@@ -33,7 +34,7 @@ from sampan.oci.digest import Digest
 from sampan.oci.platform import Platform, compatible, parse_platform
 from sampan.oci.reference import InvalidReference, Reference, parse_any, parse_normalized
 from sampan.wire.containers import ContainerConfig, GraphDriver
-from sampan.wire.images import HistoryEntry, ImageSummary, InspectedImage, RemovedImage
+from sampan.wire.images import HistoryEntry, ImageSummary, InspectedImage, PrunedImages, RemovedImage
 from sampan.wire.system import Progress
 
 _log = logging.getLogger(__name__)
@@ -85,6 +86,7 @@ class ImagesService:
         self._loader = Loader(self._content, self._installer, self._store, self._loaded, limits)
         self._tasks = Tasks("images")
         self._removing = asyncio.Lock()
+        self._pruning = False
         self._cache: dict[str, Image] = {}
         self._content.sweep(self._installer.live_digests()).remove()
 
@@ -287,6 +289,7 @@ class ImagesService:
                 for reference in self._store.references(image_id):
                     self._untag(image_id, reference, steps)
             await self._delete(image_id, steps, force=force, prune=prune, quiet=by_name)
+            await self._collect()
             return steps
 
     async def _delete(
@@ -335,13 +338,51 @@ class ImagesService:
         await blocking(self._content.sweep(self._installer.live_digests(), set(record.digests())).remove)
         return removed
 
+    async def prune(self, filters: Mapping[str, Sequence[str]]) -> PrunedImages:
+        """Remove the images that nobody names (or, with ``dangling=false``, uses) and that pass ``filters``.
+
+        Raises InvalidFilter, and Conflict while another prune runs.
+        """
+        wanted = PruneFilter.parse(filters)
+        if self._pruning:
+            raise Conflict("a prune operation is already running")
+        self._pruning = True
+        try:
+            return await self._tasks.finish(self._prune(wanted), name="prune")
+        finally:
+            self._pruning = False
+
+    async def _prune(self, wanted: PruneFilter) -> PrunedImages:
+        steps: builtins.list[RemovedImage] = []
+        parents = self._store.parents()
+        sizes = {layer.chain_id: layer.unpacked for row in self._store.everything() for layer in row.layers}
+        for record in self._store.images().values():
+            references = self._store.references(record.id)
+            if not wanted.takes(record) or (record.id in parents and (wanted.dangling or not references)):
+                continue
+            if wanted.dangling and any(reference.tag for reference in references):
+                continue
+            names = [reference.familiar for reference in references] or [record.id]
+            for name in names:
+                with suppress(Conflict, ImageNotFound):
+                    steps += await self._remove(name, force=False, prune=True)
+        freed = sum(sizes.get(step.deleted, 0) for step in steps)
+        self._events.publish("image", "prune", "", {"reclaimed": str(freed)})
+        return PrunedImages(steps or None, freed)
+
     async def collect(self) -> None:
-        """Drop what images that were deleted under their containers left, once those containers are gone."""
+        """Drop what images that were deleted under their containers left, once those containers are gone.
+
+        Removals do it too; it need not be called.
+        """
         async with self._removing:
-            for record in self._store.everything():
-                if record.removed and not self.users.containers_of(record.id):
-                    self._store.delete(record.id)
-                    await self._drop(record)
+            await self._collect()
+
+    async def _collect(self) -> None:
+        for record in self._store.everything():
+            if record.removed and not self.users.containers_of(record.id):
+                self._store.delete(record.id)
+                await self._drop(record)
 
     async def close(self) -> None:
         """Wait for removals that still run."""

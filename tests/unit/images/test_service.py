@@ -5,7 +5,7 @@ import bz2
 import gzip
 import json
 import lzma
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -604,3 +604,86 @@ def test_snapshot_in_use_elsewhere_stays(engine: Engine) -> None:
     engine.storage.bases.add(CHAIN)
     assert engine.remove(ID, force=True)[-1] == ("deleted", ID)
     assert len(engine.storage.snapshots) == 2
+
+
+# --- pruning ---
+
+
+def test_prune(engine: Engine) -> None:
+    young = config([BASE], created="2025-01-01T00:00:00Z", config={"Labels": {"keep": "no"}})
+    plain = config([], created=None, config=None)
+    engine.load(ARCHIVE)
+    engine.load(docker_old((young, [BASE], []), (plain, [], [])))
+
+    def prune(**filters: list[str]) -> tuple[set[str], int]:
+        report = asyncio.run(engine.images.prune(filters))
+        deleted = {step.deleted for step in report.images_deleted or () if step.deleted}
+        return deleted, report.space_reclaimed
+
+    assert prune(until=["2020-01-01T00:00:00Z"]) == (set(), 0)
+    assert prune(**{"label!": ["keep"], "label": ["keep"]}) == ({digest(plain)}, 0)
+    assert prune(**{"label!": ["keep=no"]}) == (set(), 0)
+    assert prune() == ({digest(young)}, 0)  # its layer is shared
+    engine.remove("localhost:5000/a/b:x")
+    engine.images.users = Containers(abcd=False)
+    assert prune(dangling=["false"]) == (set(), 0)
+    assert engine.images.find("alpine:3").id == ID
+    engine.images.users = Containers()
+    deleted, freed = prune(dangling=["0"])
+    assert {ID, digest(BASE), CHAIN} <= deleted
+    assert freed == len("etc/basebin/shetc/top")
+    assert engine.nothing_left()
+    assert engine.events.history()[-1].attributes == {"reclaimed": str(freed)}
+    for filters, message in (
+        ({"x": ["1"]}, "invalid filter 'x'"),
+        ({"until": ["1", "2"]}, "more than one until filter specified"),
+        ({"dangling": ["maybe"]}, "invalid filter 'dangling=[maybe]'"),
+    ):
+        with pytest.raises(InvalidParameter) as caught:
+            asyncio.run(engine.images.prune(filters))
+        assert str(caught.value) == message
+
+
+def test_one_prune_at_a_time(engine: Engine) -> None:
+    async def main() -> Sequence[object]:
+        both = (engine.images.prune({}), engine.images.prune({}))
+        return await asyncio.gather(*both, return_exceptions=True)
+
+    engine.load(docker_old((config([BASE]), [BASE], [])))
+    first, second = asyncio.run(main())
+    assert not isinstance(first, Exception)
+    assert str(second) == "a prune operation is already running"
+
+
+def test_a_removal_collects_what_an_earlier_one_left(engine: Engine) -> None:
+    other = config([])
+    engine.load(ARCHIVE)
+    engine.load(docker_old((other, [], ["other:1"])))
+    engine.images.users = Containers(abcd=False)
+    engine.remove(ID, force=True)
+    engine.images.users = Containers()
+    engine.remove("other:1")
+    assert engine.nothing_left()
+
+
+def test_documents_have_a_limit(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sampan.images.archive.MAX_DOCUMENTS", 2000)
+    items = [{"Config": "c", "Layers": []}] * 20
+    files: list[tuple[str, bytes | str]] = [("c", config([])), ("manifest.json", json.dumps(items).encode())]
+    with pytest.raises(InvalidArchive, match="its documents have more than 2000 bytes"):
+        engine.load(tar(files))
+    assert engine.nothing_left()
+
+
+def test_deep_and_wide_indexes(engine: Engine) -> None:
+    index = oci_index()
+    blobs = [index]
+    for _ in range(12):
+        index = oci_index(described(INDEX, index))
+        blobs.append(index)
+    with pytest.raises(InvalidArchive, match="nested too deeply"):
+        engine.load(oci_layout(index, *blobs[:-1]))
+    wide = oci_index(*[described(INDEX, oci_index())] * 4095, described(INDEX, oci_index()))
+    with pytest.raises(InvalidArchive, match="or list too much"):
+        engine.load(oci_layout(oci_index(described(INDEX, wide)), wide, oci_index()))
+    assert engine.nothing_left()
