@@ -181,7 +181,7 @@ def _find_command(parsed: Parsed, words: list[str]) -> list[str]:
     return []
 
 
-def find_flag(lines: tuple[str, ...], name: str) -> str | None:
+def flag_line(lines: tuple[str, ...], name: str) -> str | None:
     """Return the table's line of the flag ``name`` (long, or a single shorthand with its dash)."""
     if name[:1] == "-":
         head = f"{name} "
@@ -226,7 +226,7 @@ def _read_flags(
         name, equals, value = word[2:].partition("=")
         if not name or name[0] == "-":
             _fail(parsed, f"bad flag syntax: {word}")
-        line = find_flag(lines, name)
+        line = flag_line(lines, name)
         if line is None:
             if name != "help":
                 _fail(parsed, f"unknown flag: --{name}")
@@ -249,7 +249,7 @@ def _read_shorthands(parsed: Parsed, lines: tuple[str, ...], letters: str, rest:
     """Read ``-letters``: bools, then perhaps a flag with a value; tell whether help is asked for."""
     wants_help = False
     while letters:
-        line = find_flag(lines, "-" + letters[0])
+        line = flag_line(lines, "-" + letters[0])
         if line is None:
             if letters[0] != "h":
                 from sampan.cli.gotext import escape

@@ -9,7 +9,7 @@ from support.shared import shared
 
 from sampan import cli
 from sampan.cli import help as help_pages
-from sampan.cli.parser import Parsed, UsageError, find_flag, flag_type, late_error, parse
+from sampan.cli.parser import Parsed, UsageError, flag_line, flag_type, late_error, parse
 from sampan.cli.table import ALIASES, COMMANDS
 
 
@@ -46,7 +46,7 @@ def test_every_command_and_flag_of_docker_is_known():
             unknown.append(path)
         elif kind != "COMMAND":
             *short, name = flag.replace(",", "").split()
-            line = find_flag(COMMANDS[path][4], name.removeprefix("--"))
+            line = flag_line(COMMANDS[path][4], name.removeprefix("--"))
             if line is None or (short and not line.startswith(short[0])):
                 unknown.append(f"{path} {flag}")
     assert unknown == []
