@@ -19,7 +19,10 @@ class Template:
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._trees = parse(text, FUNCTIONS)
+        try:
+            self._trees = parse(text, FUNCTIONS)
+        except RecursionError:
+            raise TemplateError("template: :1: max expression depth exceeded") from None
 
     def render(self, data: "Any", *, strict: bool = False, header: bool = False) -> str:
         """Return what the template writes for ``data`` (JSON values, ``Record``, ``Struct``).
@@ -28,4 +31,7 @@ class Template:
         table, which functions that change text leave alone. Raises TemplateError.
         """
         functions = HEADER_FUNCTIONS if header else FUNCTIONS
-        return Run(self._text, self._trees, functions, strict=strict).run(data)
+        try:
+            return Run(self._text, self._trees, functions, strict=strict).run(data)
+        except RecursionError:
+            raise TemplateError("template: :1: exceeded maximum template depth") from None

@@ -139,6 +139,13 @@ def test_a_template_without_an_end_is_stopped():
     )
 
 
+@pytest.mark.parametrize(
+    "text", ["{{" + "(" * 5000 + "1" + ")" * 5000 + "}}", "{{if 1}}" * 3000 + "{{end}}" * 3000]
+)
+def test_a_bottomless_template_is_refused(text):
+    assert message(text) == "template: :1: max expression depth exceeded"
+
+
 def test_definitions():
     assert run("{{define `t`}}<{{.}}>{{end}}{{template `t` 1}}{{template `t`}}") == "<1><<no value>>"
     assert "multiple definition" in message("{{define `t`}}a{{end}}{{define `t`}}b{{end}}")
