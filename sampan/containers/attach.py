@@ -87,6 +87,13 @@ class Framing(Enum):
     ADD = 1
     STRIP = 2
 
+    @classmethod
+    def between(cls, *, process_tty: bool, client_tty: bool) -> "Framing":
+        """Return what a client needs that reads as of a terminal or not."""
+        if process_tty == client_tty:
+            return cls.AS_IT_COMES
+        return cls.STRIP if client_tty else cls.ADD
+
 
 def frame(data: bytes) -> bytes:
     """Put Docker's multiplexing header for stdout before ``data``: stream number, three zeros, length."""

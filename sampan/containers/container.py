@@ -53,7 +53,11 @@ class State(msgspec.Struct):
 
 
 class Row(msgspec.Struct):
-    """A container as it stands in ``state.db``."""
+    """A container as it stands in ``state.db``.
+
+    ``acquired`` is written before a start takes anything of the host, and taken back after all was given back:
+    whoever finds it set while nothing runs has to tidy up.
+    """
 
     id: str
     name: str
@@ -73,6 +77,7 @@ class Row(msgspec.Struct):
     restart_count: int = 0
     stopped_by_user: bool = False
     log_path: str = ""
+    acquired: bool = False
     health: Health | None = None
     version: int = ROW_VERSION
 
@@ -97,7 +102,7 @@ class Container:
     """A container that the daemon knows: its row, its lock, and whoever waits for it.
 
     ``lock`` orders everything that changes it. An exit is recorded without the lock, at once; the teardown
-    that it leaves to be done is marked by ``untidy`` and done by the next holder of the lock.
+    that it leaves to be done (``row.acquired``) is done by the next holder of the lock.
     """
 
     __slots__ = (
@@ -111,7 +116,6 @@ class Container:
         "restarting",
         "row",
         "starting",
-        "untidy",
     )
 
     def __init__(self, row: Row) -> None:
@@ -122,7 +126,6 @@ class Container:
         self.clients: list[tuple[socket.socket, Streams]] = []  # attached before the start
         self.starting = False
         self.pending_exit: Exit | None = None  # came while start was still at work
-        self.untidy = False
         self.restarting: asyncio.Task[None] | None = None
         self.restart_wait_s = 0.0
         self.log_ended: asyncio.Event | None = None

@@ -8,10 +8,18 @@ import socket
 from collections.abc import Callable
 from typing import Final
 
-from sampan.base.errors import Conflict, InvalidParameter
+from sampan.base.errors import Conflict, EngineError, InvalidParameter
 from sampan.base.events import EventBus
 from sampan.base.ids import new_id
-from sampan.containers.attach import Attachment, Deframer, Framing, parse_detach_keys
+from sampan.base.tasks import Tasks
+from sampan.containers.attach import (
+    Attachment,
+    Deframer,
+    Framing,
+    Hijacked,
+    frame,
+    parse_detach_keys,
+)
 from sampan.containers.container import Container
 from sampan.containers.errors import ExecNotFound
 from sampan.runtime.service import RuntimeService
@@ -44,12 +52,35 @@ class Exec:
         return " ".join(self.config.cmd or [])
 
 
+class ExecAttachment:
+    """Serves the client of an exec whose process is started by ``run``.
+
+    The client has the head of the answer by then: some lose what comes in the same piece as the head.
+    """
+
+    def __init__(self, execs: "Execs", found: Exec, body: StartExec) -> None:
+        self.tty = body.tty
+        self._execs = execs
+        self._found = found
+        self._body = body
+
+    async def run(self, client: Hijacked) -> None:
+        """Start the process and serve ``client``; a failure is told in the stream, as Docker does."""
+        await self._execs.serve(self._found, self._body, client)
+
+
 class Execs:
     """The execs of all containers. They live as long as the daemon; their processes as long as they run."""
 
     def __init__(
-        self, runtime: RuntimeService, spec: SpecBuilder, storage: StorageService, events: EventBus
+        self,
+        runtime: RuntimeService,
+        spec: SpecBuilder,
+        storage: StorageService,
+        events: EventBus,
+        tasks: Tasks,
     ) -> None:
+        self._tasks = tasks
         self._runtime = runtime
         self._spec = spec
         self._storage = storage
@@ -78,10 +109,11 @@ class Execs:
         self._publish(created, f"exec_create: {created.command}")
         return created
 
-    async def start(self, exec_id: str, body: StartExec) -> Attachment | None:
-        """Start the exec; return its attachment, or None when it is detached.
+    async def start(self, exec_id: str, body: StartExec) -> "ExecAttachment | None":
+        """Start the exec and return None if it is detached; else return what will start it for its client.
 
-        Raises Conflict if it ran already or the container stopped, RuntimeFailed if it cannot be run.
+        Raises Conflict if it ran already or the container stopped, RuntimeFailed if a detached one cannot
+        be run.
         """
         found = self.find(exec_id)
         if found.started:
@@ -89,22 +121,32 @@ class Execs:
                 raise Conflict(f"exec command {exec_id} has already run")
             raise Conflict(f"Error: Exec command {exec_id} is already running")
         found.container.require_running("exec")
-        stream = await self._launch(found, body)
-        if stream is None:
-            return None
+        found.started = True
+        if not body.detach:
+            return ExecAttachment(self, found, body)
+        await self._tasks.finish(self.launch(found, body), name=f"exec {exec_id}")
+        return None
+
+    async def serve(self, found: Exec, body: StartExec, client: Hijacked) -> None:
+        """Start the exec's process and move bytes between it and ``client`` to its end."""
+        try:
+            stream = await self._tasks.finish(self.launch(found, body), name=f"exec {found.id}")
+        except EngineError as error:
+            text = f"{error}\r\n".encode()
+            with contextlib.suppress(ConnectionError):
+                await client.write(text if body.tty else frame(text))
+            client.close()
+            return
         config = found.config
-        return Attachment(
+        attachment = Attachment(
             tty=body.tty,
             stream=stream,
             stdin=config.attach_stdin,
-            framing=Framing.AS_IT_COMES
-            if body.tty == config.tty
-            else Framing.STRIP
-            if body.tty
-            else Framing.ADD,
+            framing=Framing.between(process_tty=config.tty, client_tty=body.tty),
             detach_keys=parse_detach_keys(config.detach_keys) if config.tty and config.attach_stdin else None,
             on_detach=lambda: self._publish(found, "exec_detach"),
         )
+        await attachment.run(client)
 
     async def probe(self, container: Container, config: ExecConfig, limit: int) -> tuple[int, bytes]:
         """Run a health check to its end; return its exit code and at most ``limit`` bytes of output.
@@ -120,7 +162,7 @@ class Execs:
 
         self._watchers[created.id] = done
         output = bytearray()
-        stream = await self._launch(created, StartExec())
+        stream = await self.launch(created, StartExec())
         try:
             loop = asyncio.get_running_loop()
             while stream is not None and (data := await loop.sock_recv(stream, limit)):
@@ -136,7 +178,7 @@ class Execs:
                 stream.close()
             self._watchers.pop(created.id, None)
 
-    async def _launch(self, found: Exec, body: StartExec) -> socket.socket | None:
+    async def launch(self, found: Exec, body: StartExec) -> socket.socket | None:
         """Start the process; return our end of its streams, None when nothing is attached."""
         config = found.config
         attached = not body.detach and (config.attach_stdin or config.attach_stdout or config.attach_stderr)

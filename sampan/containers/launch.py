@@ -33,8 +33,8 @@ from sampan.wire.containers import NetworkSettings
 # What a start makes in the writable layer by itself: places for mounts, and the mark of a container.
 OWN_PATHS: Final = frozenset(
     (
-        ".dockerenv dev dev/console dev/mqueue dev/pts dev/shm etc/hostname etc/hosts etc/mtab "
-        "etc/resolv.conf proc sbin/docker-init sys"
+        "/.dockerenv /dev /dev/console /dev/mqueue /dev/pts /dev/shm /etc/hostname /etc/hosts /etc/mtab "
+        "/etc/resolv.conf /proc /sbin/docker-init /sys"
     ).split()
 )
 _FILES: Final = (("resolv.conf", "/etc/resolv.conf"), ("hostname", "/etc/hostname"), ("hosts", "/etc/hosts"))
@@ -95,6 +95,8 @@ class Launcher:
             target = log_target(container, folder)
             if target is not None:
                 target.path.parent.mkdir(mode=0o710, exist_ok=True)
+            if target is not None:
+                target.path.parent.mkdir(mode=0o710, exist_ok=True)
             row.log_path = str(target.path) if target is not None and target.driver == "json-file" else ""
             try:
                 started = await self._runtime.start(
@@ -136,7 +138,7 @@ class Launcher:
         container.row.network = NetworkSettings()
         if failures:
             raise ExceptionGroup(f"container {container.id} could not be tidied up", failures)
-        container.untidy = False
+        container.row.acquired = False
 
     async def forget(self, container: Container) -> None:
         """Remove the container's layer and folder."""

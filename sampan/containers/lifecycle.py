@@ -59,8 +59,10 @@ class Lifecycle:
         async with container.lock:
             if not self._may_start(container, by_user=by_user):
                 return False
-            if container.untidy:
+            if container.row.acquired:
                 await self._launcher.tidy(container)
+            container.row.acquired = True
+            self._store.save(container)
             container.starting = True
             container.log_ended = None
             try:
@@ -112,6 +114,7 @@ class Lifecycle:
         for stream, _ in container.clients:
             stream.close()
         container.clients.clear()
+        container.row.acquired = False  # the launcher gave everything back
         state = container.state
         state.error = str(error)
         state.exit_code = error.exit_code if isinstance(error, RuntimeFailed) else 128
@@ -151,7 +154,6 @@ class Lifecycle:
         state.exit_code = exit_.code
         state.oom_killed = exit_.oom_killed
         state.finished_ns = exit_.finished_ns
-        container.untidy = True
         if container.log_ended is not None:
             container.log_ended.set()
             container.log_ended = None
@@ -184,7 +186,7 @@ class Lifecycle:
 
     async def _after_exit(self, container: Container) -> None:
         async with container.lock:
-            if container.untidy:
+            if container.row.acquired:
                 await self._launcher.tidy(container)
                 self._store.save(container)
         if container.row.host.auto_remove:
@@ -332,13 +334,15 @@ class Lifecycle:
                 raise Conflict(f'cannot remove container "/{container.name}": it was started again meanwhile')
             before = container.state.status
             container.state.status = Status.REMOVING
+            self._store.save(container)
             try:
-                if container.untidy:
+                if container.row.acquired:
                     await self._launcher.tidy(container)
                 await self._launcher.forget(container)
                 self._store.remove(container)
             except BaseException:
                 container.state.status = before if before is Status.CREATED else Status.DEAD
+                self._store.save(container)
                 raise
             for stream, _ in container.clients:
                 stream.close()
@@ -394,10 +398,10 @@ class Lifecycle:
                     waiting.append(container)
                 elif row.host.auto_remove and container.state.started_ns:
                     self._tasks.spawn(self._auto_remove(container), name=f"remove {container.id}")
-                elif row.network.sandbox_key:
+                elif row.acquired:
                     await self._launcher.tidy(container)
+                    self._store.save(container)
             if container.state.status is Status.DEAD:
-                container.untidy = True
                 self._tasks.spawn(self._auto_remove(container), name=f"remove {container.id}")
         for container in waiting:
             self._tasks.spawn(self._start_with_daemon(container), name=f"start {container.id}")

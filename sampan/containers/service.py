@@ -27,7 +27,7 @@ from sampan.containers.create import (
 )
 from sampan.containers.creation import Creation
 from sampan.containers.errors import NotRunning
-from sampan.containers.execs import Execs
+from sampan.containers.execs import ExecAttachment, Execs
 from sampan.containers.launch import OWN_PATHS, Launcher
 from sampan.containers.lifecycle import Lifecycle
 from sampan.containers.links import split_link
@@ -105,7 +105,7 @@ class ContainersService:
             find=self._store.find,
         )
         self._output = Output(root / "containers", runtime, events)
-        self._execs = Execs(runtime, spec, storage, events)
+        self._execs = Execs(runtime, spec, storage, events, self._tasks)
         self._creation = Creation(
             store=self._store,
             events=events,
@@ -408,8 +408,8 @@ class ContainersService:
         container = self._store.find(name)
         if not self._storage.exists(container.id):
             return []
-        mounted = {entry.point.destination.lstrip("/") for entry in container.row.mounts}
-        mounted |= {destination.strip("/") for destination in container.row.host.tmpfs or {}}
+        mounted = {entry.point.destination for entry in container.row.mounts}
+        mounted |= set(container.row.host.tmpfs or {})
         return await self._storage.changes(container.id, ignore=OWN_PATHS | mounted)
 
     async def export(self, name: str) -> AsyncIterator[bytes]:
@@ -424,8 +424,8 @@ class ContainersService:
         """Prepare an extra process in a running container; return its id."""
         return self._execs.create(self._store.find(name), body).id
 
-    async def exec_start(self, exec_id: str, body: StartExec) -> Attachment | None:
-        """Run it; return its attachment, None when detached."""
+    async def exec_start(self, exec_id: str, body: StartExec) -> ExecAttachment | None:
+        """Run it; return what serves its client, None when detached."""
         return await self._execs.start(exec_id, body)
 
     async def exec_resize(self, exec_id: str, rows: int, cols: int) -> None:

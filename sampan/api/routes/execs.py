@@ -1,12 +1,10 @@
 """Extra processes in running containers."""
 
-from sampan.api.hijack import Stream
 from sampan.api.request import Request
 from sampan.api.response import Answer, Response, json
 from sampan.api.router import Routes
 from sampan.api.services import Services
 from sampan.api.upgrade import hijack
-from sampan.runtime.task import RuntimeFailed
 from sampan.wire.answers import CreatedExec
 from sampan.wire.containers import ExecConfig, StartExec
 
@@ -26,30 +24,10 @@ async def start(request: Request, services: Services) -> Answer:
     body = await request.document(StartExec)
     if request.version < (1, 42) or not body.tty:
         body.console_size = None
-    try:
-        attachment = await services.containers.exec_start(request.path["name"], body)
-    except RuntimeFailed as error:
-        if body.detach:
-            raise
-        return hijack(request, _Failed(error, tty=body.tty).run, tty=body.tty)
-    if attachment is not None:
-        return hijack(request, attachment.run, tty=attachment.tty)
-    return Response(200) if body.detach else hijack(request, _say_nothing, tty=body.tty)
-
-
-class _Failed:
-    """A process that could not be started: clients look for the reason in its output, as Docker gives it."""
-
-    def __init__(self, error: RuntimeFailed, *, tty: bool) -> None:
-        text = f"{error}\r\n".encode()
-        self._text = text if tty else b"\1\0\0\0" + len(text).to_bytes(4, "big") + text
-
-    async def run(self, stream: Stream) -> None:
-        await stream.write(self._text)
-
-
-async def _say_nothing(stream: Stream) -> None:
-    """Serve a process of which nothing is attached."""
+    attachment = await services.containers.exec_start(request.path["name"], body)
+    if attachment is None:
+        return Response(200)
+    return hijack(request, attachment.run, tty=attachment.tty)
 
 
 @routes.post("/exec/{name}/resize")
