@@ -13,7 +13,7 @@ from sampan.images.archive import Archive
 from sampan.images.errors import InvalidArchive
 from sampan.images.install import NewImage, NewLayer
 from sampan.images.oci_archive import CameWith, identify
-from sampan.images.planned import ArchiveBlob, PlannedImage, check_os
+from sampan.images.planned import ArchiveBlob, PlannedImage, check_os, no_platform
 from sampan.oci.config import ImageConfig, parse_config
 from sampan.oci.digest import Digest
 from sampan.oci.manifest import MAX_LAYERS, MAX_MANIFESTS
@@ -57,6 +57,8 @@ def plan_docker(archive: Archive, document: bytes, platform: Platform | None) ->
         check_os(config.platform)
         if matcher is None or matcher.matches(config.platform):
             planned.append(_plan(archive, item, text, config, came_with))
+    if items and not planned and platform is not None:
+        raise no_platform(platform)
     known = {str(entry.image.id) for entry in planned}
     return [_with_known_parent(entry, known) for entry in planned]
 

@@ -11,7 +11,7 @@ import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, closing
-from typing import BinaryIO, Final, Protocol, cast
+from typing import BinaryIO, Final, Protocol
 
 from sampan.base.errors import Conflict
 from sampan.base.threads import blocking
@@ -31,6 +31,12 @@ class Sized(Protocol):
         """Bytes of the files in it."""
 
 
+class Readable(Protocol):
+    """A stream of bytes; b"" is its end."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
 class Snapshots(Protocol):
     """The part of the storage service that images use; ``apply`` blocks and is called in threads."""
 
@@ -39,7 +45,7 @@ class Snapshots(Protocol):
 
     def exists(self, key: str) -> bool: ...
 
-    def apply(self, chain_id: str, parent: str | None, tar: BinaryIO) -> Sized: ...
+    def apply(self, chain_id: str, parent: str | None, tar: Readable) -> Sized: ...
 
     async def remove(self, key: str) -> None: ...
 
@@ -204,7 +210,7 @@ class _Unpack:
                 return self._snapshots.apply(self._chain_id, self._parent, file).size
             what = f"layer {self._source.digest}"
             with closing(_Pipeline(file, compression, self._diff_id, self._limits, what)) as stream:
-                return self._snapshots.apply(self._chain_id, self._parent, cast("BinaryIO", stream)).size
+                return self._snapshots.apply(self._chain_id, self._parent, stream).size
 
 
 def wrong_diff_id(expected: str, got: str) -> WrongDigest:
@@ -232,10 +238,8 @@ class _Pipeline:
         self._thread = threading.Thread(target=self._run, name="layer", daemon=True)
         self._thread.start()
 
-    def read(self, size: int = -1) -> bytes:
+    def read(self, size: int, /) -> bytes:
         """Return at most ``size`` bytes, less where it suits; b"" at the end."""
-        if size < 0:
-            return b"".join(iter(lambda: self.read(PIECE), b""))
         piece = self._rest or self._next()
         self._rest = b""
         if len(piece) > size:

@@ -8,7 +8,7 @@ from sampan.base.errors import EngineError, NotFound, NotImplementedHere
 from sampan.images.archive import Archive
 from sampan.images.errors import InvalidArchive
 from sampan.images.install import NewImage, NewLayer
-from sampan.images.planned import ArchiveBlob, PlannedImage, check_os
+from sampan.images.planned import ArchiveBlob, PlannedImage, check_os, no_platform
 from sampan.oci.config import ImageConfig, parse_config
 from sampan.oci.descriptor import Descriptor
 from sampan.oci.digest import Digest
@@ -151,7 +151,7 @@ def plan_layout(archive: Archive, document: bytes, platform: Platform | None) ->
         candidates = [candidate for top in tops for candidate in layout.walk(top, top)]
         planned += [_plan(layout, candidate, name) for candidate in _choose(layout, candidates, platform)]
     if not planned and platform is not None:
-        raise NotFound(f"no images providing the requested platform {platform.long_text()} found")
+        raise no_platform(platform)
     if not planned:
         what = f"; {layout.skipped[0]} is none" if layout.skipped else ""
         raise InvalidArchive(f"invalid archive: there is no image in it{what}")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
-from sampan.base.errors import NotImplementedHere
+from sampan.base.errors import NotFound, NotImplementedHere
 from sampan.images.archive import Archive, Member
 from sampan.images.compression import MAGIC_BYTES, Compression, detect
 from sampan.images.content import ContentStore
@@ -81,6 +81,11 @@ class StoredBlob:
     def keep(self) -> Digest:
         """Nothing is left to do."""
         return self.digest
+
+
+def no_platform(platform: Platform) -> NotFound:
+    """Return the error for an archive without an image for ``platform``."""
+    return NotFound(f"no images providing the requested platform {platform.long_text()} found")
 
 
 def check_os(platform: Platform) -> None:

@@ -11,7 +11,7 @@ import msgspec
 from sampan.images.archive import Archive
 from sampan.images.errors import InvalidArchive
 from sampan.images.install import NewImage, NewLayer
-from sampan.images.planned import ArchiveBlob, PlannedImage, check_os
+from sampan.images.planned import ArchiveBlob, PlannedImage, check_os, no_platform
 from sampan.oci.config import parse_config
 from sampan.oci.digest import is_identifier
 from sampan.oci.manifest import MAX_LAYERS
@@ -42,9 +42,12 @@ def plan_v1(archive: Archive, document: bytes, platform: Platform | None) -> lis
     planned: dict[str, PlannedImage] = {}
     for old_id in made:
         _build(archive, old_id, made, planned, names)
-    return [
+    found = [
         entry for entry in planned.values() if matcher is None or matcher.matches(entry.image.config.platform)
     ]
+    if planned and not found and platform is not None:
+        raise no_platform(platform)
+    return found
 
 
 class _Made:

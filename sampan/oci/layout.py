@@ -9,7 +9,6 @@ from sampan.oci.descriptor import Descriptor, decode
 
 LAYOUT_FILE: Final = "oci-layout"
 INDEX_FILE: Final = "index.json"
-LAYOUT_TEXT: Final = b'{"imageLayoutVersion": "1.0.0"}'
 
 REF_NAME: Final = "org.opencontainers.image.ref.name"
 IMAGE_NAME: Final = "io.containerd.image.name"

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from sampan.oci.descriptor import Descriptor, InvalidDocument, ListedDescriptor, check_media_type, decode
-from sampan.oci.media_types import OCI_INDEX, OCI_MANIFEST
+from sampan.oci.media_types import OCI_MANIFEST
 
 MAX_LAYERS: Final = 500  # overlayfs in one mount(2) call ends about there
 MAX_MANIFESTS: Final = 4096
@@ -89,14 +89,3 @@ def render_manifest(config: Descriptor, layers: list[Descriptor]) -> bytes:
     if not layers:
         raise InvalidDocument("invalid image manifest: a manifest needs at least one layer")
     return msgspec.json.encode(_NewManifest(2, OCI_MANIFEST, config, layers))
-
-
-class _NewIndex(msgspec.Struct, rename="camel"):
-    schema_version: int
-    media_type: str
-    manifests: list[Descriptor]
-
-
-def render_index(manifests: list[Descriptor]) -> bytes:
-    """Return the bytes of a new OCI index."""
-    return msgspec.json.encode(_NewIndex(2, OCI_INDEX, manifests))

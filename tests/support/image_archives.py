@@ -6,10 +6,10 @@ import json
 import tarfile
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any
 
 from sampan.base.errors import Conflict
-from sampan.images.layers import Snapshots
+from sampan.images.layers import Readable, Snapshots
 
 CREATED = "2024-03-01T12:00:00.5Z"
 
@@ -33,7 +33,7 @@ class FakeStorage(Snapshots):
     def exists(self, key: str) -> bool:
         return key in self.snapshots
 
-    def apply(self, chain_id: str, parent: str | None, tar: BinaryIO) -> FakeApplied:
+    def apply(self, chain_id: str, parent: str | None, tar: Readable) -> FakeApplied:
         assert parent is None or parent in self.snapshots
         data = b"".join(iter(lambda: tar.read(65536), b""))
         names, size = [], 0

@@ -7,12 +7,12 @@ from io import BytesIO
 from typing import BinaryIO
 
 import pytest
-from support.image_archives import FakeStorage, digest, layer
+from support.image_archives import FakeApplied, FakeStorage, digest, layer
 
 from sampan.base.errors import HostFailure
 from sampan.images.compression import Limits
 from sampan.images.errors import InvalidArchive, TooLarge, WrongDigest
-from sampan.images.layers import Layers
+from sampan.images.layers import Layers, Readable
 from sampan.oci.digest import Digest
 
 TAR = layer("file")
@@ -80,7 +80,7 @@ def test_bombs() -> None:
 
 def test_storage_that_stops_in_the_middle() -> None:
     class Full(FakeStorage):
-        def apply(self, chain_id: str, parent: str | None, tar: BinaryIO) -> None:  # type: ignore[override]
+        def apply(self, chain_id: str, parent: str | None, tar: Readable) -> FakeApplied:
             assert len(tar.read(100)) <= 100
             raise HostFailure("no space left on device")
 
@@ -110,7 +110,7 @@ def test_progress() -> None:
     started = threading.Event()
 
     class Slow(FakeStorage):
-        def apply(self, chain_id: str, parent: str | None, tar: BinaryIO):  # type: ignore[no-untyped-def]
+        def apply(self, chain_id: str, parent: str | None, tar: Readable) -> FakeApplied:
             tar.read(10)
             assert started.wait(10)
             return super().apply(chain_id, parent, BytesIO(TAR))

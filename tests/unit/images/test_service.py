@@ -216,6 +216,12 @@ def test_oci_layout_for_several_platforms(engine: Engine) -> None:
     assert engine.load(only) == "Loaded image: multi:latest\n"
 
 
+def test_docker_archive_of_another_platform(engine: Engine) -> None:
+    with pytest.raises(NotFound, match="no images providing the requested platform linux/arm64 found"):
+        engine.load(ARCHIVE, platform="linux/arm64")
+    assert engine.nothing_left()
+
+
 def test_docker_25_archive_keeps_its_manifest(engine: Engine) -> None:
     text, manifest = oci_image(BASE)
     index = oci_index(
