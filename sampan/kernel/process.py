@@ -7,6 +7,7 @@ what the engine needs. Nothing here forks: a fork of the daemon would copy its p
 import fcntl
 import os
 import signal
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Final
@@ -16,6 +17,7 @@ from sampan.kernel.libc import check, libc
 _PR_SET_CHILD_SUBREAPER: Final = 36  # linux/prctl.h
 _ALL_SEALS: Final = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 _FIRST_FREE: Final = 3
+_PAUSE_S: Final = 0.001
 
 
 def spawn(path: str, argv: Sequence[str], env: Mapping[str, str], fds: Sequence[int] = ()) -> int:
@@ -85,12 +87,28 @@ def reap(pid: int) -> bool:
         return True
 
 
-def kill_session(session: int) -> None:
-    """Send SIGKILL to every process of ``session`` (the pid of its leader, who may be gone)."""
-    for entry in os.listdir("/proc"):
-        if entry.isdecimal() and (fields := _stat(int(entry))) and int(fields[3]) == session:
+def kill_session(session: int, *, timeout_s: float = 5.0) -> None:
+    """Kill every process of ``session`` (the pid of its leader, who may be gone) and wait until all are dead.
+
+    A process that hangs in the kernel is waited for no longer than ``timeout_s``.
+    """
+    deadline = time.monotonic() + timeout_s
+    while victims := [pid for pid in _all_pids() if _lives_in(session, pid)]:
+        for pid in victims:
             with suppress(ProcessLookupError):
-                os.kill(int(entry), signal.SIGKILL)
+                os.kill(pid, signal.SIGKILL)
+        if time.monotonic() > deadline:
+            return
+        time.sleep(_PAUSE_S)  # the last system call of each is still on its way, and it may have forked
+
+
+def _all_pids() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
+
+
+def _lives_in(session: int, pid: int) -> bool:
+    fields = _stat(pid)
+    return fields is not None and int(fields[3]) == session and fields[0] not in (b"Z", b"X")
 
 
 def start_time(pid: int) -> int | None:
