@@ -122,7 +122,7 @@ class Catalogue:
         try:
             os.mkdir(new, 0o700)
             record = fill(new)
-            _write(new, record)
+            _write(os.path.join(new, _RECORD), record)
             faults.point("storage.create")
             os.rename(new, self.path(record.key))
         except BaseException:
@@ -141,13 +141,13 @@ class Catalogue:
                 raise SnapshotInUse(f"snapshot {key} is not active")
             self._insert(record)
             try:
-                _write(self.path(key), record)
+                self._replace(key, record)
                 faults.point("storage.commit")
                 os.rename(self.path(key), self.path(record.key))
             except BaseException:
                 self._discard(record)
                 with suppress(OSError):
-                    _write(self.path(key), old)
+                    self._replace(key, old)
                 raise
             self._discard(old)
 
@@ -194,6 +194,11 @@ class Catalogue:
         self._broken.clear()
         return removed
 
+    def _replace(self, key: str, record: Record) -> None:
+        path = self.path(key, _RECORD)
+        _write(path + ".tmp", record)
+        os.rename(path + ".tmp", path)
+
     def _load(self, name: str) -> None:
         if name.startswith("."):
             return
@@ -234,8 +239,6 @@ def _check_key(key: str) -> None:
         raise InvalidParameter(f"{key!r} cannot name a snapshot")
 
 
-def _write(directory: str, record: Record) -> None:
-    temporary = os.path.join(directory, _RECORD + ".tmp")
-    with open(temporary, "wb") as file:
+def _write(path: str, record: Record) -> None:
+    with open(path, "wb", buffering=0) as file:
         file.write(_encoder.encode(record))
-    os.rename(temporary, os.path.join(directory, _RECORD))

@@ -53,6 +53,7 @@ class Places:
         self._aliases: dict[bytes, bytes] = {}  # a name of a directory as the archive says it → its path
         self._root = self._new(b"", os.dup(root), below=lower is not None)
         self._open: OrderedDict[bytes, Place] = OrderedDict()
+        self._last = (b"", self._root)  # what find returned last: entries of a directory come together
         self._keep_time(self._root)
 
     def close(self) -> None:
@@ -66,12 +67,16 @@ class Places:
 
         Raises BadArchive if this archive has put something else at that place.
         """
+        if name == self._last[0]:
+            return self._last[1]
         path = self._aliases.get(name)
         if path is None:
             place = self._walk(name)
             self._aliases[name] = place.path
-            return place
-        return self._at(path)
+        else:
+            place = self._at(path)
+        self._last = (name, place)
+        return place
 
     def enter(self, place: Place, name: bytes, alias: bytes, *, fresh: bool) -> Place:
         """Return the directory ``name`` in ``place``, which the archive names ``alias`` and just made or met.
@@ -107,6 +112,7 @@ class Places:
     def forget(self, path: bytes) -> None:
         """Take note that the entry at ``path`` is no longer what it was."""
         self._aliases.clear()
+        self._last = (b"", self._root)
         for known in [p for p in self._open if p == path or p.startswith(path + b"/")]:
             os.close(self._open.pop(known).fd)
 
@@ -236,7 +242,10 @@ class Places:
 
     def _remember(self, place: Place) -> Place:
         if len(self._open) >= _MAX_OPEN:
-            os.close(self._open.popitem(last=False)[1].fd)
+            oldest = self._open.popitem(last=False)[1]
+            os.close(oldest.fd)
+            if oldest is self._last[1]:
+                self._last = (b"", self._root)
         self._open[place.path] = place
         return place
 

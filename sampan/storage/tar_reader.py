@@ -141,10 +141,10 @@ class TarReader:
         """
         if self._left <= len(self._buffer) - self._at and entry.sparse is None and self._left < _HOLE:
             end = self._at + self._left  # as most files are: small, and all of it there
-            data = self._buffer[self._at : end]
+            data = memoryview(self._buffer)[self._at : end]
             self._at, self._left = end, 0
             if (written := os.write(fd, data)) != len(data):
-                _write_at(fd, written, memoryview(data)[written:])
+                _write_at(fd, written, data[written:])
             return
         offset = 0
         for piece in self.chunks():

@@ -83,12 +83,14 @@ def test_bind_mounts_and_their_flags(tmp_path: Path) -> None:
         (tmp_path / "source/x").write_text("x")
     finally:
         umount(target)
-    mount(Mount("none", source, target, ("rbind", "nosuid", "noexec", "rslave")))
-    try:
-        [found] = [m for m in mounts() if m.target == target]
-        assert {"nosuid", "noexec"} <= set(found.options.split(","))
-        assert found.propagation == ()
-    finally:
-        umount(target)
+    for word, shown in (("rprivate", ""), ("shared", "shared:")):
+        mount(Mount("none", source, target, ("rbind", "nosuid", "noexec", word)))
+        try:
+            [found] = [m for m in mounts() if m.target == target]
+            assert {"nosuid", "noexec"} <= set(found.options.split(","))
+            assert [p for p in found.propagation if not p.startswith(shown or "-")] == []
+            assert bool(found.propagation) == bool(shown)
+        finally:
+            umount(target)
     with pytest.raises(OSError, match="Invalid argument"):
         umount(target)
