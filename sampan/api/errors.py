@@ -52,6 +52,6 @@ def error_response(error: Exception) -> Response:
     if not isinstance(error, EngineError):
         _log.error("unexpected error", exc_info=error)
         return json(ErrorMessage(f"{type(error).__name__}: {error}"), status)
-    if status >= 500:
-        _log.warning("request failed", extra={"status": status, "error": str(error)})
+    level = logging.WARNING if status == 500 else logging.DEBUG
+    _log.log(level, "request failed", extra={"status": status, "error": str(error)})
     return json(ErrorMessage(str(error)), status)

@@ -2,11 +2,11 @@
 
 import asyncio
 import ssl
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.pki import make_pki
 from support.wires import FakeTransport, settle
 
 from sampan.api.tls import TLSProtocol, server_context
@@ -15,22 +15,7 @@ from sampan.base.errors import InvalidParameter
 
 @pytest.fixture(scope="module")
 def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with ca.pem, server-cert.pem, client-cert.pem and their keys."""
-    folder = tmp_path_factory.mktemp("pki")
-    new = ["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-
-    def openssl(*words: str) -> None:
-        subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True)
-
-    openssl(*new, "-x509", "-days", "2", "-subj", "/CN=test ca", "-keyout", "ca-key.pem", "-out", "ca.pem")
-    for name in ("server", "client"):
-        openssl(*new, "-subj", f"/CN={name}", "-keyout", f"{name}-key.pem", "-out", f"{name}.csr")
-        (folder / "ext").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
-        openssl(
-            *["x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca-key.pem", "-days", "2"],
-            *["-CAcreateserial", "-extfile", "ext", "-out", f"{name}-cert.pem"],
-        )
-    return folder
+    return make_pki(tmp_path_factory.mktemp("pki"))
 
 
 class Above(asyncio.Protocol):
