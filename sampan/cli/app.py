@@ -103,6 +103,11 @@ class App:
         """Return a client of the daemon at ``endpoint``; nothing is connected yet."""
         return Client(endpoint, headers={"User-Agent": USER_AGENT, **self.config.headers()})
 
+    def close(self) -> None:
+        """Close the connections that are kept."""
+        if self._client is not None:
+            self._client.close()
+
     def out(self, text: str) -> None:
         """Write ``text`` and a line's end to standard output."""
         write(STDOUT, encode(text + "\n"))
@@ -110,6 +115,10 @@ class App:
     def err(self, text: str) -> None:
         """Write ``text`` and a line's end to standard error."""
         write(STDERR, encode(text + "\n"))
+
+    def write(self, text: str) -> None:
+        """Write ``text`` to standard output as it is."""
+        write(STDOUT, encode(text))
 
     def out_lines(self, lines: "Iterable[str]") -> None:
         """Write lines to standard output at once."""

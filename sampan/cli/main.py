@@ -66,7 +66,10 @@ def _run(argv: list[str], environ: "Mapping[str, str]", launcher: str) -> int:
 
         app.out(version_line())
         return 0
-    return find_command(parsed)(app, parsed) or 0
+    try:
+        return find_command(parsed)(app, parsed) or 0
+    finally:
+        app.close()
 
 
 def find_command(parsed: "Parsed") -> "Callable[[App, Parsed], int | None]":

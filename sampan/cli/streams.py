@@ -20,11 +20,13 @@ from sampan.client.session import document
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Final
+    from typing import Final, TypeVar
 
     from sampan.cli.app import App
     from sampan.client.session import Exchange
     from sampan.client.wire import Wire
+
+    Owned = TypeVar("Owned", "Wire", "Waiter")
 
 _PIECE: "Final" = 65536
 _READABLE: "Final" = select.POLLIN | select.POLLHUP | select.POLLERR | select.POLLNVAL
@@ -108,6 +110,10 @@ class Waiter:
         message = (found.get("Error") or {}).get("Message")
         return (125, str(message)) if message else (int(found["StatusCode"]), "")
 
+    def close(self) -> None:
+        """Give the answer up."""
+        self._response.close()
+
     def status(self, app: "App") -> int:
         """Wait for the exit code to end with; what went wrong in waiting is told."""
         code, reason = self.result()
@@ -145,6 +151,8 @@ class Relay:
         self._unsent = memoryview(b"")
         self._watching_input = False
         self._ended = False
+        if not stdin:
+            self._end_input()
 
     @property
     def detached(self) -> bool:
@@ -154,10 +162,9 @@ class Relay:
     def run(self, waiter: "Waiter | None" = None) -> bool:
         """Run until the stream ends or the user leaves; return True.
 
-        Return False as soon as ``waiter`` knows how the container ended.
+        Return False as soon as ``waiter`` knows how the container ended; what it wrote may still be on its
+        way: run on without the waiter to have that too.
         """
-        if not self._stdin:
-            self._end_input()
         poll = select.poll()
         exited = -1
         if waiter is not None:
@@ -181,11 +188,6 @@ class Relay:
             if exited in ready:
                 return False
         return True
-
-    def drain(self) -> None:
-        """Write out the rest of the stream; input does not count any more."""
-        while not self._ended:
-            self._take(self._wire.recv())
 
     def _watch(self, poll: "select.poll") -> None:
         sending = bool(self._unsent) or self._wire.backlog
@@ -256,12 +258,18 @@ class Session:
     def __init__(self, app: "App", *, tty: bool, stdin: bool, keys: str = "") -> None:
         self.handlers = Handlers()
         self._raw = terminal.Raw(STDIN) if tty and stdin else None
+        self._owned: list[Wire | Waiter] = []
         self.keys = detach_keys(app, keys) if tty and stdin else b""
 
     def __enter__(self) -> "Session":
         if self._raw is not None:
             end_on_signals(self.handlers)
         return self
+
+    def own(self, connection: "Owned") -> "Owned":
+        """Close ``connection`` at the end; return it."""
+        self._owned.append(connection)
+        return connection
 
     def raw(self) -> None:
         """Put the terminal in raw mode."""
@@ -276,6 +284,8 @@ class Session:
     def __exit__(self, *_: object) -> None:
         self.restore()
         self.handlers.__exit__()
+        for connection in self._owned:
+            connection.close()
 
 
 def detach_keys(app: "App", given: str) -> bytes:

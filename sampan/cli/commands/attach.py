@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 def attach(app: "App", parsed: "Parsed") -> int:
     """Attach to a container until it ends or the user leaves; return its exit code."""
     flags, client, name = parsed.flags, app.client, parsed.args[0]
-    waiting = client.begin_wait(name)
     container = _running(client, name)
     tty = container["Config"]["Tty"]
     terminal.check_input(attached=not flags["no-stdin"], tty=tty)
@@ -29,9 +28,9 @@ def attach(app: "App", parsed: "Parsed") -> int:
     with Session(app, tty=tty, stdin=stdin, keys=keys) as session:
         if flags["sig-proxy"] and not tty:
             forward_all(session.handlers, client, name, resized=False)
-        wire = client.begin_attach(
-            name, stdin=stdin, detach_keys=keys or app.config.text("detachKeys")
-        ).hijack()
+        waiter = session.own(Waiter(client.begin_wait(name)))
+        attaching = client.begin_attach(name, stdin=stdin, detach_keys=keys or app.config.text("detachKeys"))
+        wire = session.own(attaching.hijack())
         _running(client, name)  # it may have ended in between: the streams of a stopped one never end
         resizer = Resizer(app, lambda rows, columns: client.resize(name, rows, columns))
         session.raw()
@@ -46,7 +45,7 @@ def attach(app: "App", parsed: "Parsed") -> int:
         session.restore()
         if relay.detached:
             raise CommandError("read escape sequence")
-        code, reason = Waiter(waiting).result()
+        code, reason = waiter.result()
     if reason:
         raise CommandError(reason)
     return code

@@ -7,7 +7,7 @@ from sampan.cli import terminal
 from sampan.cli.app import STDOUT
 from sampan.cli.errors import CommandError
 from sampan.cli.options import container_body
-from sampan.client.errors import DaemonNotFound
+from sampan.client.errors import ClientError, DaemonNotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Creation:
     def perform(self) -> str:
         """Create the container and return its id; warnings go to standard error.
 
-        Raises CommandError, EngineError.
+        Raises EngineError.
         """
         host: dict[str, Any] = self.body["HostConfig"]
         with IdFile(host.get("ContainerIDFile") or "") as id_file:
@@ -117,24 +117,24 @@ class IdFile:
                 self._path, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o666
             )
         except FileExistsError:
-            raise CommandError(
+            raise ClientError(
                 f"container ID file found, make sure the other container isn't running or delete {self._path}"
             ) from None
         except OSError as error:
             reason = (error.strerror or "").lower()
-            raise CommandError(
+            raise ClientError(
                 f"failed to create the container ID file: open {self._path}: {reason}"
             ) from error
         return self
 
     def write(self, identifier: str) -> None:
-        """Write the id. Raises CommandError."""
+        """Write the id. Raises ClientError."""
         if self._fd < 0:
             return
         try:
             posix.write(self._fd, identifier.encode())
         except OSError as error:
-            raise CommandError(f"failed to write the container ID to the file: {error.strerror}") from error
+            raise ClientError(f"failed to write the container ID to the file: {error.strerror}") from error
         self._written = True
 
     def __exit__(self, *_: object) -> None:

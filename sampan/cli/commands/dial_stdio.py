@@ -12,4 +12,8 @@ if TYPE_CHECKING:
 def dial_stdio(app: "App", parsed: "Parsed") -> None:
     """Copy both ways until the daemon hangs up."""
     app.client.close()  # has made sure that the daemon runs; this connection is the other client's
-    Relay(dial(app.endpoint), framed=False, stdin=True).run()
+    wire = dial(app.endpoint)
+    try:
+        Relay(wire, framed=False, stdin=True).run()
+    finally:
+        wire.close()

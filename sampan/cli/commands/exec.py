@@ -33,7 +33,7 @@ def execute(app: "App", parsed: "Parsed") -> int:
         client.begin_exec_start(identifier, start).result()
         return 0
     with Session(app, tty=tty, stdin=stdin, keys=flags["detach-keys"]) as session:
-        wire = client.begin_exec_start(identifier, start).hijack()
+        wire = session.own(client.begin_exec_start(identifier, start).hijack())
         session.raw()
         resizer = Resizer(app, lambda rows, columns: client.exec_resize(identifier, rows, columns))
         if tty and posix.isatty(STDIN) and posix.isatty(STDOUT):

@@ -83,14 +83,13 @@ def _run_attached(app: "App", parsed: "Parsed", body: "dict[str, Any]", identifi
         )
         removed = bool(body["HostConfig"].get("AutoRemove"))
         waiting = client.begin_wait(identifier, "removed" if removed else "next-exit")
-        wire = attaching.hijack()
-        waiter = Waiter(waiting)
+        wire = session.own(attaching.hijack())
+        waiter = session.own(Waiter(waiting))
         session.raw()
         try:
             client.start(identifier)
         except EngineError as error:
             session.restore()
-            wire.close()
             if removed:
                 waiter.result()
             raise _failed(error, parsed) from error
@@ -107,7 +106,7 @@ def _run_attached(app: "App", parsed: "Parsed", body: "dict[str, Any]", identifi
             resizer=resizer,
         )
         if not relay.run(waiter) and outputs:
-            relay.drain()  # it has ended; what it wrote is still on its way
+            relay.run()
         session.restore()
         if relay.detached:
             return 0

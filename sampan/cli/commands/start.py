@@ -56,14 +56,13 @@ def _start_attached(app: "App", parsed: "Parsed") -> int:
             identifier, stdin=stdin, detach_keys=keys or app.config.text("detachKeys")
         )
         waiting = client.begin_wait(identifier, "removed" if removed else "next-exit")
-        wire = attaching.hijack()
-        waiter = Waiter(waiting)
+        wire = session.own(attaching.hijack())
+        waiter = session.own(Waiter(waiting))
         session.raw()
         try:
             client.start(identifier)
         except EngineError:
             session.restore()
-            wire.close()
             if removed:
                 waiter.result()
             raise
@@ -72,6 +71,6 @@ def _start_attached(app: "App", parsed: "Parsed") -> int:
             resizer.start(session.handlers)
         relay = Relay(wire, framed=not tty, stdin=stdin, keys=session.keys, resizer=resizer)
         if not relay.run(waiter):
-            relay.drain()
+            relay.run()
         session.restore()
         return 0 if relay.detached else waiter.status(app)

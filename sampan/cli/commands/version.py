@@ -72,14 +72,14 @@ def version(app: "App", parsed: "Parsed") -> None:
     except (EngineError, CommandError) as error:
         failure = error
     client = client_facts(app, api_version)
-    if server is not None and not any(
-        part.get("Name") == "Engine" for part in server.get("Components") or ()
-    ):
-        server["Components"] = [*(server.get("Components") or ()), _engine(server)]
+    if server is not None:
+        parts = server.get("Components") or []
+        if all(part.get("Name") != "Engine" for part in parts):
+            server["Components"] = [*parts, _engine(server)]
     if wanted := parsed.flags["format"]:
-        from sampan.cli.output import render_one
+        from sampan.cli.lists import show_object
 
-        app.out(render_one({"Client": client, "Server": server}, wanted))
+        show_object(app, {"Client": client, "Server": server}, wanted, "system.versionInfo")
     else:
         app.out_lines([*_client_lines(client), *(_server_lines(server) if server else ())])
     if failure is not None:

@@ -1,0 +1,48 @@
+"""``system df``: the disk space that the engine's objects take."""
+
+from sampan.base.units import human_size
+from sampan.cli.lists import show
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Final
+
+    from sampan.cli.app import App
+    from sampan.cli.parser import Parsed
+
+_VERBOSE: "Final" = (
+    (
+        "Images",
+        "image",
+        "table {{.Repository}}\\t{{.Tag}}\\t{{.ID}}\\t{{.CreatedSince}}\\t{{.Size}}\\t{{.SharedSize}}"
+        "\\t{{.UniqueSize}}\\t{{.Containers}}",
+    ),
+    (
+        "Containers",
+        "container",
+        "table {{.ID}}\\t{{.Image}}\\t{{.Command}}\\t{{.LocalVolumes}}\\t{{.Size}}\\t{{.RunningFor}}"
+        "\\t{{.Status}}\\t{{.Names}}",
+    ),
+    ("Volumes", "volume", "table {{.Name}}\\t{{.Links}}\\t{{.Size}}"),
+)
+_TITLES: "Final" = {"Images": "Images", "Containers": "Containers", "Volumes": "Local Volumes"}
+
+
+def disk_usage(app: "App", parsed: "Parsed") -> None:
+    """Print sums by kind of object, or every object."""
+    flags = parsed.flags
+    usage = app.client.disk_usage()
+    if flags["verbose"] and not flags["format"]:
+        _each(app, usage)
+    else:
+        show(app, "disk", [usage], flags["format"])
+
+
+def _each(app: "App", usage: "dict[str, Any]") -> None:
+    for field, kind, source in _VERBOSE:
+        app.out(f"{_TITLES[field]} space usage:\n")
+        show(app, kind, usage.get(field) or [], source)
+        app.out("")
+    cache = usage.get("BuildCache") or ()
+    size = sum(record.get("Size") or 0 for record in cache if not record.get("Shared"))
+    app.out(f"Build cache usage: {human_size(size)}")
