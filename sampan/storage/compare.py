@@ -15,7 +15,7 @@ from typing import Final
 
 from sampan.storage.driver import ChangeKind, Delta, Difference
 from sampan.storage.overlay import OPAQUE, is_whiteout
-from sampan.storage.tree import content_xattrs, list_at, open_at, stat_at
+from sampan.storage.tree import GONE, content_xattrs, list_at, open_at, stat_at
 
 _CHUNK: Final = 1 << 20
 _Entries = Sequence[tuple[bytes, os.stat_result]]
@@ -201,7 +201,10 @@ def _directory_differs(
 
 
 def _content_differs(new: int, old: int, path: bytes, status: os.stat_result, before: os.stat_result) -> bool:
-    """Compare what equal attributes do not tell: links, extended attributes, link targets and data."""
+    """Compare what equal attributes do not tell: links, extended attributes, link targets and data.
+
+    Raises OSError if one of the entries has gone meanwhile.
+    """
     if status.st_nlink != before.st_nlink or _xattrs(new, path) != _xattrs(old, path):
         return True
     if stat.S_ISLNK(status.st_mode):
@@ -232,7 +235,12 @@ def _read_link(tree: int, path: bytes) -> bytes:
 
 
 def _xattrs(tree: int, path: bytes) -> dict[str, bytes]:
-    fd = open_at(tree, path, os.O_PATH | os.O_NOFOLLOW)
+    try:
+        fd = open_at(tree, path, os.O_PATH | os.O_NOFOLLOW)
+    except OSError as error:
+        if error.errno in GONE:
+            return {}
+        raise
     try:
         return content_xattrs(fd)
     finally:
@@ -240,12 +248,13 @@ def _xattrs(tree: int, path: bytes) -> dict[str, bytes]:
 
 
 def _is_opaque(upper: int, path: bytes) -> bool:
-    fd = open_at(upper, path, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        return os.getxattr(fd, OPAQUE) == b"y"
+        fd = open_at(upper, path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            return os.getxattr(fd, OPAQUE) == b"y"
+        finally:
+            os.close(fd)
     except OSError as error:
-        if error.errno != errno.ENODATA:
+        if error.errno != errno.ENODATA and error.errno not in GONE:
             raise
         return False
-    finally:
-        os.close(fd)

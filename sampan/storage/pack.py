@@ -4,16 +4,15 @@ Equal trees give equal archives: entries are in order of path, nothing is writte
 (no names of owners, no times but mtime), and the form of each header follows from its content alone.
 """
 
-import errno
 import os
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
 from sampan.base.errors import InvalidParameter
-from sampan.kernel.fs import data_segments
+from sampan.kernel.fs import OPEN_DIR, data_segments
 from sampan.storage.compare import held_only, without
-from sampan.storage.driver import ChangeKind, Delta
+from sampan.storage.driver import ChangeKind, Delta, Difference
 from sampan.storage.tar_header import (
     BLOCK,
     BLOCK_DEVICE,
@@ -28,7 +27,7 @@ from sampan.storage.tar_header import (
     padding,
     shown,
 )
-from sampan.storage.tree import content_xattrs, open_at, walk
+from sampan.storage.tree import GONE, content_xattrs, open_at, walk
 from sampan.storage.unpack import WHITEOUT
 
 _CHUNK: Final = 1 << 18
@@ -54,40 +53,71 @@ def pack_delta(delta: Delta, *, ignore: Collection[bytes] = ()) -> Iterator[byte
             raise InvalidParameter(
                 f"{shown(difference.path)} cannot be in a layer: its name means a deletion"
             )
-    packer = _Packer(delta.tree)
-    if delta.root:
-        yield from packer.entry(b"")
-    for difference in differences:
-        if difference.kind is ChangeKind.DELETED:
-            above, _, name = difference.path.rpartition(b"/")
-            gone = above[1:] + b"/" + WHITEOUT + name if above else WHITEOUT + name
-            yield encode(Entry(gone, FILE, 0o600, 0, 0, 0, 0))
-        else:
-            yield from packer.entry(difference.path)
-    yield bytes(2 * BLOCK)
+    yield from _batched(_delta_pieces(delta, differences))
 
 
 def pack_tree(root: int) -> Iterator[bytes]:
     """Yield the tar of all that is below the root of the tree ``root`` (which is not an entry itself)."""
-    packer = _Packer(root)
-    for path, _ in walk(root):
-        yield from packer.entry(path)
+    yield from _batched(_tree_pieces(root))
+
+
+def _delta_pieces(delta: Delta, differences: Sequence[Difference]) -> Iterator[bytes]:
+    with _Packer(delta.tree) as packer:
+        if delta.root:
+            yield from packer.entry(b"")
+        for difference in differences:
+            if difference.kind is ChangeKind.DELETED:
+                above, _, name = difference.path[1:].rpartition(b"/")
+                gone = above + b"/" + WHITEOUT + name if above else WHITEOUT + name
+                yield encode(Entry(gone, FILE, 0o600, 0, 0, 0, 0))
+            else:
+                yield from packer.entry(difference.path)
     yield bytes(2 * BLOCK)
 
 
+def _tree_pieces(root: int) -> Iterator[bytes]:
+    with _Packer(root) as packer:
+        for path, _ in walk(root):
+            yield from packer.entry(path)
+    yield bytes(2 * BLOCK)
+
+
+def _batched(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Join ``pieces`` to such a size that handing one on costs little beside it."""
+    waiting: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        waiting.append(piece)
+        size += len(piece)
+        if size >= _CHUNK:
+            yield b"".join(waiting)
+            waiting.clear()
+            size = 0
+    if waiting:
+        yield b"".join(waiting)
+
+
 class _Packer:
-    """The entries of one archive; remembers hard links."""
+    """The entries of one archive; remembers hard links, and the directory that the last entry was in."""
 
     def __init__(self, root: int) -> None:
         self._root = root
         self._links: dict[tuple[int, int], bytes] = {}
+        self._above = b""
+        self._directory = os.dup(root)
+
+    def __enter__(self) -> "_Packer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._directory)
 
     def entry(self, path: bytes) -> Iterator[bytes]:
         """Yield header and data of the entry at ``path``; nothing if it has gone, or is a socket."""
         try:
-            fd = open_at(self._root, path, os.O_PATH | os.O_NOFOLLOW)
+            fd = self._open(path)
         except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            if error.errno in GONE:
                 return  # a container that runs goes on while it is read
             raise
         try:
@@ -124,6 +154,15 @@ class _Packer:
             yield encode(entry)
         finally:
             os.close(fd)
+
+    def _open(self, path: bytes) -> int:
+        above, _, name = path.rpartition(b"/")
+        if above != self._above:
+            directory = open_at(self._root, above, OPEN_DIR)
+            os.close(self._directory)
+            self._above, self._directory = above, directory
+        # O_PATH: what it is is looked at before anything is opened that might be a device
+        return os.open(name or b".", os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._directory)
 
 
 def _file(path_fd: int, entry: Entry) -> Iterator[bytes]:

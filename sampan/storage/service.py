@@ -10,8 +10,8 @@ import errno
 import logging
 import os
 import threading
-from collections.abc import AsyncIterator, Collection, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Collection, Generator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from sampan.base import faults
@@ -125,22 +125,29 @@ class StorageService:
             with _translated(f"unpack layer {chain_id}"):
                 applied = unpack(self.driver.prepare(key, parent), tar)
                 faults.point("storage.apply")
-                with suppress(SnapshotExists):
+                try:
                     self.driver.commit(chain_id, key)
-        finally:
-            self._remove(key)
+                except SnapshotExists:
+                    self._remove(key)
+        except BaseException:
+            self._discard(key)
+            raise
         return applied
 
-    def diff(self, key: str, parent: str | None, *, ignore: Collection[str] = ()) -> Iterator[bytes]:
+    def diff(
+        self, key: str, parent: str | None, *, ignore: Collection[str] = ()
+    ) -> Generator[bytes, None, None]:
         """Yield the layer tar of what ``key`` has changed since its ancestor ``parent``, piece by piece.
 
         Blocking. The same differences give the same bytes, on every driver. ``ignore`` as for ``changes``.
+        Raises SnapshotNotFound, InvalidParameter (a name that cannot be in a layer) and HostFailure, all while
+        it is iterated; close it if it is not read to its end.
         """
         with _translated(f"read snapshot {key}"), self.driver.diff(key, parent) as delta:
             yield from pack_delta(delta, ignore=frozenset(map(os.fsencode, ignore)))
 
-    def export(self, key: str) -> Iterator[bytes]:
-        """Yield the tar of the whole tree of ``key``, active or committed, piece by piece. Blocking."""
+    def export(self, key: str) -> Generator[bytes, None, None]:
+        """Yield the tar of the whole tree of ``key``, active or committed, piece by piece; see ``diff``."""
         with _translated(f"read snapshot {key}"), self._shown(key) as target, opened(target) as root:
             yield from pack_tree(root)
 
@@ -187,6 +194,13 @@ class StorageService:
     def _remove(self, key: str) -> None:
         with _translated(f"remove snapshot {key}"):
             self.driver.remove(key)
+
+    def _discard(self, key: str) -> None:
+        """Remove what a failed call has made; a failure of this is logged, the first one goes on."""
+        try:
+            self._remove(key)
+        except HostFailure:
+            _log.warning("cannot remove half-made snapshot", exc_info=True, extra={"snapshot": key})
 
     def _usage(self, key: str) -> Usage:
         with _translated(f"measure snapshot {key}"):

@@ -390,7 +390,9 @@ def _block(
         min(minor, _MAX_SHORT),
         prefix.ljust(167, b"\0"),
     )
-    return block[:148] + b"%06o\0 " % sum(block) + block[156:]
+    # Adler-32's lower half is the sum plus one, as long as the sum is below its modulus: 512 × 127 is
+    total = (zlib.adler32(block) & 0xFFFF) - 1 if block.isascii() else sum(block)
+    return block[:148] + b"%06o\0 " % total + block[156:]
 
 
 def shown(text: bytes) -> str:

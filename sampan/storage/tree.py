@@ -22,6 +22,9 @@ from sampan.kernel.fs import (
 from sampan.storage.driver import Usage
 from sampan.storage.overlay import PRIVATE_XATTRS
 
+GONE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+"""Errors that say: there is no such entry (ELOOP: a link instead of a directory on the way)."""
+
 _CONFINED: Final = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS
 # Labels and measurements belong to a host, not to a file: a copy gets its own.
 _HOST_XATTRS: Final = ("security.selinux", "security.ima", "security.evm", "security.SMACK64")
@@ -46,13 +49,10 @@ def stat_at(root: int, path: bytes) -> os.stat_result | None:
     """Return the status of the entry ``path`` (which is not followed), None if there is none."""
     try:
         fd = open_at(root, path, os.O_PATH | os.O_NOFOLLOW)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
     except OSError as error:
-        # a link instead of a directory on the way: below that name there is nothing
-        if error.errno != errno.ELOOP:
-            raise
-        return None
+        if error.errno in GONE:
+            return None
+        raise
     try:
         return os.fstat(fd)
     finally:
@@ -60,8 +60,13 @@ def stat_at(root: int, path: bytes) -> os.stat_result | None:
 
 
 def list_at(root: int, path: bytes) -> list[tuple[bytes, os.stat_result]]:
-    """Return name and status of all in the directory ``path``, sorted by name."""
-    fd = open_at(root, path, OPEN_DIR)
+    """Return name and status of all in the directory ``path``, sorted; nothing if it has gone meanwhile."""
+    try:
+        fd = open_at(root, path, OPEN_DIR)
+    except OSError as error:
+        if error.errno in GONE:
+            return []
+        raise
     try:
         return list_directory(fd)
     finally:
@@ -88,10 +93,7 @@ def walk(root: int) -> Iterator[tuple[bytes, os.stat_result]]:
             path = above + b"/" + name
             yield path, status
             if stat.S_ISDIR(status.st_mode):
-                try:
-                    stack.append((path, iter(list_at(root, path))))
-                except (FileNotFoundError, NotADirectoryError):
-                    continue  # gone since it was listed
+                stack.append((path, iter(list_at(root, path))))
                 break
         else:
             stack.pop()
