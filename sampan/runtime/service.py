@@ -6,6 +6,7 @@ it), ``runtime/`` is the state directory of the OCI runtimes.
 """
 
 import asyncio
+import errno
 import logging
 import os
 import signal
@@ -19,6 +20,7 @@ from typing import Final
 import msgspec
 
 from sampan.base.errors import Conflict, HostFailure
+from sampan.base.faults import point
 from sampan.base.tasks import Tasks
 from sampan.base.threads import blocking
 from sampan.kernel import fs
@@ -34,6 +36,8 @@ _ENVIRONMENT: Final = {"PATH": SEARCH_PATH}
 _STOP_TIMEOUT_S: Final = 10.0
 _KILLED: Final = 128 + signal.SIGKILL
 _RECORD: Final = "task"
+_FIRST_FREEZE_S: Final = 0.02
+_LAST_FREEZE_S: Final = 2.0
 _FIRST_REAP_S: Final = 0.001
 _LAST_REAP_S: Final = 1.0
 
@@ -146,6 +150,7 @@ class RuntimeService:
             theirs.close()
         connection = self._adopt(task.id, ours)
         connection.pid = pid
+        point("runtime.start.shim")
         try:
             answer = await self._first_word(connection)
         except Lost:
@@ -164,6 +169,7 @@ class RuntimeService:
         _write(directory / _RECORD, msgspec.json.encode(record))
         task.bundle.mkdir(mode=0o700, parents=True, exist_ok=True)
         _write(task.bundle / "config.json", task.spec)
+        point("runtime.start.files")
         program = runtime.descriptor()
         fds = [control.fileno()]
         if program is not None:
@@ -252,7 +258,7 @@ class RuntimeService:
             if runtime is not None and not runtime.plain:
                 await blocking(runtime.run, "pause" if frozen else "resume", container)
             else:
-                await blocking(group.freeze if frozen else group.thaw)
+                await blocking(_freeze if frozen else Group.thaw, group)
         except OSError as error:
             word = "pause" if frozen else "unpause"
             raise HostFailure(f"cannot {word} container {container}: {error}") from error
@@ -541,6 +547,20 @@ async def _reap(pid: int) -> None:
 
 def _parent(cgroup_path: str) -> str:
     return str(PurePosixPath("/", cgroup_path).parent)
+
+
+def _freeze(group: Group) -> None:
+    """Freeze ``group``, in several tries: the v1 freezer misses a task now and then, until it is thawed."""
+    timeout_s = _FIRST_FREEZE_S
+    while True:
+        try:
+            group.freeze(timeout_s=timeout_s)
+        except OSError as error:
+            if error.errno != errno.EBUSY or timeout_s > _LAST_FREEZE_S:
+                raise
+            timeout_s *= 2
+        else:
+            return
 
 
 def _read_exit(directory: Path) -> Exit | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from support.tasks import ALL, OUTPUT, OpenYard, frames, on_loop, start
 
+from sampan.base import faults
 from sampan.base.errors import InvalidParameter
 from sampan.kernel.cgroup import Group, find_layout
 from sampan.runtime import shim
@@ -239,6 +240,23 @@ async def test_cancelled_starts_leave_nothing(yard: OpenYard) -> None:
                     await start(y, task)
             await y.service.delete(task.id)
             assert y.left() == []
+
+
+@pytest.mark.parametrize("step", ["runtime.start.files", "runtime.start.shim"])
+@on_loop
+async def test_a_step_that_fails_leaves_nothing(yard: OpenYard, step: str) -> None:
+    async with yard() as y:
+        task = y.task("sleep", "1000")
+        faults.arm(step)
+        try:
+            with pytest.raises(faults.InjectedFault):
+                await start(y, task)
+        finally:
+            faults.disarm(step)
+        assert y.left() == []
+        assert not Group(find_layout(), task.cgroup_path).exists()
+        assert y.exits == {}
+        await start(y, task)
 
 
 @on_loop
