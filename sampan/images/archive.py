@@ -7,7 +7,6 @@ stay in memory. So a layer of the archive becomes a blob by a rename: its bytes 
 """
 
 import io
-import os
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -110,13 +109,13 @@ class Archive:
         self._entries += 1
         if self._entries > MAX_ENTRIES:
             raise InvalidArchive(f"invalid archive: more than {MAX_ENTRIES} entries")
-        name = clean(os.fsdecode(entry.name))
+        name = clean(_text(entry.name))
         self._tree.files.pop(name, None)
         self._tree.links.pop(name, None)
         if entry.type == SYMBOLIC_LINK:
-            self._tree.links[name] = os.fsdecode(entry.link)
+            self._tree.links[name] = _text(entry.link)
         elif entry.type == HARD_LINK:
-            self._tree.links[name] = "/" + clean(os.fsdecode(entry.link))
+            self._tree.links[name] = "/" + clean(_text(entry.link))
         elif entry.type in {FILE, CONTIGUOUS} and not entry.name.endswith(b"/"):
             self._begin_file(Member(name, entry.size))
 
@@ -237,6 +236,11 @@ class Archive:
     def names(self) -> list[str]:
         """Return the names of all files, in the order in which they came."""
         return list(self._tree.files)
+
+
+def _text(name: bytes) -> str:
+    """Return a name as text; one that is no UTF-8 cannot be meant by any document, but is shown in errors."""
+    return name.decode(errors="backslashreplace")
 
 
 def clean(name: str) -> str:

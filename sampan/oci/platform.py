@@ -264,6 +264,9 @@ def _arm64_variants(variant: str) -> list[str]:
 
 
 def _same(wanted: Platform, candidate: Platform) -> bool:
+    if wanted.os == "windows":  # win32k says what is not Nano Server; hosts do not name it
+        features = tuple(feature for feature in candidate.os_features if feature != "win32k")
+        candidate = msgspec.structs.replace(candidate, os_features=features)
     return (
         wanted.architecture == candidate.architecture
         and wanted.variant == candidate.variant

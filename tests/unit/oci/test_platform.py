@@ -84,6 +84,14 @@ def test_refused(text: str) -> None:
         parse_platform(text, local=LOCAL)
 
 
+def test_win32k_is_not_asked_for() -> None:
+    wanted = Platform("amd64", "windows")
+    image = Platform("amd64", "windows", os_features=("win32k",))
+    assert platform.strict(wanted).matches(image)
+    assert platform.compatible(wanted).matches(image)
+    assert not platform.strict(wanted).matches(Platform("amd64", "windows", os_features=("other",)))
+
+
 def test_host() -> None:
     assert platform.host().os == "linux"
     assert platform.host().architecture

@@ -86,7 +86,7 @@ def test_grammar(row: dict[str, Any]) -> None:
 @rows("must_be_canonical")
 def test_must_be_canonical(row: dict[str, Any]) -> None:
     if "error" in row:
-        with pytest.raises(InvalidReference) as caught:
+        with pytest.raises(InvalidParameter) as caught:
             reference.parse_canonical(row["input"])
         assert str(caught.value) == row["error"]
     else:
