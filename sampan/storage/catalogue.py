@@ -60,7 +60,7 @@ class Catalogue:
         self.home = home
         self._lock = threading.RLock()
         self._records: dict[str, Record] = {}
-        self._names: dict[str, str] = {}  # directory name → key: two keys must not share one
+        self._names: set[str] = set()  # of directories taken: two keys must not share one
         self._children: dict[str, int] = {}
         self._broken: list[str] = []
         try:
@@ -117,7 +117,7 @@ class Catalogue:
         with self._lock:
             if record.parent is not None and self.find(record.parent).kind is not Kind.COMMITTED:
                 raise SnapshotInUse(f"snapshot {record.parent} is not committed")
-            self._insert(record)
+            self._reserve(record)
         new = os.path.join(self.home, _NEW + os.urandom(8).hex())
         try:
             os.mkdir(new, 0o700)
@@ -127,10 +127,10 @@ class Catalogue:
             os.rename(new, self.path(record.key))
         except BaseException:
             with self._lock:
-                self._discard(record)
+                self._release(record)
             remove_tree(new)
             raise
-        self._records[record.key] = record
+        self._records[record.key] = record  # only now can it be found
 
     def commit(self, key: str, record: Record) -> None:
         """Make the active snapshot ``key`` the committed one ``record`` (its parent stays)."""
@@ -139,17 +139,19 @@ class Catalogue:
             old = self.find(key)
             if old.kind is not Kind.ACTIVE:
                 raise SnapshotInUse(f"snapshot {key} is not active")
-            self._insert(record)
+            self._reserve(record)
             try:
                 self._replace(key, record)
                 faults.point("storage.commit")
                 os.rename(self.path(key), self.path(record.key))
             except BaseException:
-                self._discard(record)
+                self._release(record)
                 with suppress(OSError):
                     self._replace(key, old)
                 raise
-            self._discard(old)
+            self._records[record.key] = record
+            del self._records[key]
+            self._release(old)
 
     @contextmanager
     def scratch(self) -> Iterator[str]:
@@ -174,7 +176,8 @@ class Catalogue:
             gone = os.path.join(self.home, _GONE + os.urandom(8).hex())
             with suppress(FileNotFoundError):
                 os.rename(self.path(key), gone)
-            self._discard(record)
+            del self._records[key]
+            self._release(record)
         faults.point("storage.remove")
         return gone
 
@@ -212,20 +215,20 @@ class Catalogue:
             # cut off between the two steps of a commit: it is still what its directory says
             self._broken.append(name)
             return
-        self._insert(record)
+        self._reserve(record)
+        self._records[record.key] = record
 
-    def _insert(self, record: Record) -> None:
+    def _reserve(self, record: Record) -> None:
+        """Take the key's name and hold the parent."""
         name = _directory(record.key)
         if name in self._names:
             raise SnapshotExists(record.key)
-        self._names[name] = record.key
-        self._records[record.key] = record
+        self._names.add(name)
         if record.parent is not None:
             self._children[record.parent] = self._children.get(record.parent, 0) + 1
 
-    def _discard(self, record: Record) -> None:
-        del self._records[record.key]
-        del self._names[_directory(record.key)]
+    def _release(self, record: Record) -> None:
+        self._names.remove(_directory(record.key))
         if record.parent is not None:
             self._children[record.parent] -= 1
 

@@ -140,8 +140,8 @@ class StorageService:
         """Yield the layer tar of what ``key`` has changed since its ancestor ``parent``, piece by piece.
 
         Blocking. The same differences give the same bytes, on every driver. ``ignore`` as for ``changes``.
-        Raises SnapshotNotFound, InvalidParameter (a name that cannot be in a layer) and HostFailure, all while
-        it is iterated; close it if it is not read to its end.
+        While it is iterated it raises SnapshotNotFound, InvalidParameter (a name that cannot be in a layer)
+        and HostFailure; close it if it is not read to its end.
         """
         with _translated(f"read snapshot {key}"), self.driver.diff(key, parent) as delta:
             yield from pack_delta(delta, ignore=frozenset(map(os.fsencode, ignore)))
