@@ -15,10 +15,13 @@ MAX_HEAD: Final = 1 << 20  # bytes; Go's default, X-Registry-Auth and long filte
 MAX_HEADERS: Final = 256
 _MAX_CHUNK_LINE: Final = 4096
 _MAX_TRAILER: Final = 16384
+_SINGLE: Final = frozenset({"content-length", "host", "transfer-encoding"})  # may not be said twice
 
-_TOKEN: Final = rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+)"
-_REQUEST_LINE: Final = re.compile(_TOKEN + rb" ([\x21-\x7e\x80-\xff]+) HTTP/(1\.[01])\r\n")
-_HEADER: Final = re.compile(_TOKEN + rb":[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)\r\n")
+_NAME: Final = r"([!#$%&'*+\-.^_`|~0-9A-Za-z]+)"
+_FIELD: Final = _NAME + r":([^\x00-\x08\x0a-\x1f\x7f]*)\r\n"
+_REQUEST_LINE: Final = re.compile(_NAME + r" ([\x21-\x7e\x80-\xff]+) HTTP/(1\.[01])\r\n")
+_FIELDS: Final = re.compile(f"(?:{_FIELD})*\r\n")
+_HEADER: Final = re.compile(_FIELD)
 _CHUNK_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?")
 
 REASONS: Final = {
@@ -71,31 +74,32 @@ class Head:
 
 def parse_head(data: bytes) -> Head:
     """Parse ``data``, which ends with the empty line that ends a head. Raises BadRequest."""
-    first = _REQUEST_LINE.match(data)
+    text = data.decode("latin-1")
+    first = _REQUEST_LINE.match(text)
     if first is None:
-        raise _bad_request_line(data)
+        raise _bad_request_line(text)
+    method, target, version = first.groups()
+    at = first.end()
+    if _FIELDS.fullmatch(text, at) is None:
+        raise BadRequest(400, "malformed HTTP header")
     headers: dict[str, str] = {}
-    at, end, count = first.end(), len(data) - 2, 0
-    while at < end:
-        line = _HEADER.match(data, at)
-        if line is None:
-            raise BadRequest(400, "malformed HTTP header")
-        at, count = line.end(), count + 1
-        name, value = line[1].lower().decode("ascii"), line[2].rstrip(b" \t").decode("latin-1")
+    fields = _HEADER.findall(text, at)
+    for name, value in fields:
+        name, value = name.lower(), value.strip(" \t")
         if name in headers:
-            if name in {"content-length", "transfer-encoding", "host"} and headers[name] != value:
-                raise BadRequest(400, f"conflicting {name} headers")
-            if name not in {"content-length", "transfer-encoding", "host"}:
+            if name not in _SINGLE:
                 value = f"{headers[name]}, {value}"
+            elif headers[name] != value:
+                raise BadRequest(400, f"conflicting {name} headers")
         headers[name] = value
-    if count > MAX_HEADERS:
+    if len(fields) > MAX_HEADERS:
         raise BadRequest(431, "too many HTTP headers")
-    http10 = first[3] == b"1.0"
+    http10 = version == "1.0"
     if not http10 and "host" not in headers:
         raise BadRequest(400, "missing required Host header")
     return Head(
-        method=first[1].decode("ascii"),
-        target=_origin_form(first[2].decode("latin-1")),
+        method=method,
+        target=_origin_form(target),
         headers=headers,
         length=_body_length(headers, http10),
         keep_alive=not http10 and "close" not in tokens(headers.get("connection", "")),
@@ -108,9 +112,9 @@ def tokens(value: str) -> set[str]:
     return {token.strip().lower() for token in value.split(",")} if value else set()
 
 
-def _bad_request_line(data: bytes) -> BadRequest:
-    words = data.partition(b"\r\n")[0].split(b" ")
-    if len(words) == 3 and words[2].startswith(b"HTTP/") and not words[2].startswith(b"HTTP/1."):
+def _bad_request_line(text: str) -> BadRequest:
+    words = text.partition("\r\n")[0].split(" ")
+    if len(words) == 3 and words[2].startswith("HTTP/") and not words[2].startswith("HTTP/1."):
         return BadRequest(505, "unsupported protocol version")
     return BadRequest(400, "malformed HTTP request")
 
@@ -223,17 +227,17 @@ class _Clock:
 
     def __init__(self) -> None:
         self._second = 0
-        self._text = ""
+        self._line = b""
 
-    def date(self) -> str:
+    def line(self) -> bytes:
         second = int(time.time())
         if second != self._second:
             self._second = second
             t = time.gmtime(second)
             clock = f"{t.tm_hour:02d}:{t.tm_min:02d}:{t.tm_sec:02d}"
             day, month = _DAYS[t.tm_wday], _MONTHS[t.tm_mon - 1]
-            self._text = f"{day}, {t.tm_mday:02d} {month} {t.tm_year:04d} {clock} GMT"
-        return self._text
+            self._line = f"Date: {day}, {t.tm_mday:02d} {month} {t.tm_year:04d} {clock} GMT\r\n".encode()
+        return self._line
 
 
-date: Final = _Clock().date
+date_line: Final = _Clock().line

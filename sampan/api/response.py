@@ -16,9 +16,12 @@ _NONE: Final[Mapping[str, str]] = {}
 
 
 class Response:
-    """A complete answer. Without ``content_type`` and body it has no Content-Type (204, 304)."""
+    """A complete answer. Without ``content_type`` it has no Content-Type (204, 304).
 
-    __slots__ = ("body", "content_type", "headers", "status")
+    ``head`` is the server's rendering of all but the date, kept because some answers are given often.
+    """
+
+    __slots__ = ("body", "content_type", "head", "headers", "status")
 
     def __init__(
         self, status: int, body: bytes = b"", content_type: str = "", headers: Mapping[str, str] = _NONE
@@ -27,6 +30,7 @@ class Response:
         self.body = body
         self.content_type = content_type
         self.headers = headers
+        self.head = b""
 
 
 class StreamResponse:

@@ -10,9 +10,9 @@ from sampan import __version__
 from sampan.api.body import Body
 from sampan.api.connection import Connection
 from sampan.api.errors import error_response
-from sampan.api.http1 import REASONS, BadRequest, Head, date
+from sampan.api.http1 import REASONS, BadRequest, Head, date_line
 from sampan.api.request import Request
-from sampan.api.response import Answer, Hijack, Response, json
+from sampan.api.response import Answer, Hijack, Response, StreamResponse, json
 from sampan.api.router import Router, split_target
 from sampan.api.routes import GROUPS
 from sampan.api.services import Services
@@ -31,6 +31,10 @@ _SAME_FOR_ALL: Final = (
 _STATUS_LINES: Final = {
     status: f"HTTP/1.1 {status} {reason}\r\n{_SAME_FOR_ALL}" for status, reason in REASONS.items()
 }
+
+
+_CLOSE: Final = b"Connection: close\r\n\r\n"
+_STAY: Final = b"\r\n"
 
 
 class Server:
@@ -78,16 +82,11 @@ class Server:
         """Render the answer's head; ``length`` None: chunked, negative: until the connection closes."""
         if isinstance(answer, Hijack):
             return _hijack_head(answer)
-        lines = [_STATUS_LINES[answer.status]]
-        if answer.content_type:
-            lines.append(f"Content-Type: {answer.content_type}\r\n")
-        lines.extend(f"{name}: {value}\r\n" for name, value in answer.headers.items())
-        if length is None:
-            lines.append("Transfer-Encoding: chunked\r\n")
-        elif length >= 0 and answer.status not in {204, 304}:
-            lines.append(f"Content-Length: {length}\r\n")
-        lines.append(f"Date: {date()}\r\nConnection: close\r\n\r\n" if close else f"Date: {date()}\r\n\r\n")
-        return "".join(lines).encode("latin-1")
+        if isinstance(answer, Response):
+            head = answer.head = answer.head or _render_head(answer, length)
+        else:
+            head = _render_head(answer, length)
+        return b"%b%b%b" % (head, date_line(), _CLOSE if close else _STAY)
 
     def refusal(self, error: BadRequest) -> Response:
         """Turn a protocol error into an answer."""
@@ -107,6 +106,18 @@ class Server:
         for connection in list(self._connections):
             connection.cut()
         await self.tasks.close()
+
+
+def _render_head(answer: Response | StreamResponse, length: int | None) -> bytes:
+    lines = [_STATUS_LINES[answer.status]]
+    if answer.content_type:
+        lines.append(f"Content-Type: {answer.content_type}\r\n")
+    lines.extend(f"{name}: {value}\r\n" for name, value in answer.headers.items())
+    if length is None:
+        lines.append("Transfer-Encoding: chunked\r\n")
+    elif length >= 0 and answer.status not in {204, 304}:
+        lines.append(f"Content-Length: {length}\r\n")
+    return "".join(lines).encode("latin-1")
 
 
 async def _finish(work: Coroutine[Any, Any, Answer]) -> Answer:

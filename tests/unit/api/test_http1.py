@@ -1,5 +1,7 @@
 """The HTTP/1.1 parser: what it takes, what it refuses, and that it does not matter how bytes are cut."""
 
+import time
+
 import pytest
 
 from sampan.api.http1 import MAX_HEADERS, BadRequest, ChunkedDecoder, Head, chunk, parse_head, tokens
@@ -85,6 +87,15 @@ def test_bare_line_feeds_are_refused() -> None:
         parse_head(b"GET / HTTP/1.1\nHost: d\r\n\r\n")
     with pytest.raises(BadRequest):
         parse_head(b"GET / HTTP/1.1\r\nHost: d\nContent-Length: 3\r\n\r\n")
+
+
+@pytest.mark.parametrize("filler", [" ", "\t", "a", ":"])
+def test_large_heads_are_read_in_one_pass(filler: str) -> None:
+    wire = f"GET / HTTP/1.1\r\nHost: d\r\nX:{filler * (1 << 20)}\x00\r\n\r\n".encode()
+    started = time.process_time()
+    with pytest.raises(BadRequest):
+        parse_head(wire)
+    assert time.process_time() - started < 1, "a square of the size would be minutes"
 
 
 def test_tokens() -> None:
