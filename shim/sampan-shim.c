@@ -963,7 +963,7 @@ static const int IGNORED[] = {SIGPIPE, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1
 
 /* Start the runtime with the given stdio; its fd 3 is the log of errors, its fd 4 the exec's process document. */
 static pid_t runtime_start(char **argv, const int stdio[3], int log_fd, int document, bool hide) {
-    pid_t pid = fork();
+    pid_t pid = vfork(); /* it only makes system calls on its way to exec, so our memory is safe with it */
     if (pid)
         return pid;
     /* Every signal back to its default by the bare call: the daemon's posix_spawn leaves the two ignored that glibc
