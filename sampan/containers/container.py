@@ -55,7 +55,7 @@ class State(msgspec.Struct):
 class Row(msgspec.Struct):
     """A container as it stands in ``state.db``.
 
-    ``acquired`` is written before a start takes anything of the host, and taken back after all was given back:
+    ``acquired`` is written before a start takes anything of the host, and reset after all was given back:
     whoever finds it set while nothing runs has to tidy up.
     """
 

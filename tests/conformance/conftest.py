@@ -24,10 +24,10 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 @pytest.fixture
 def daemon(engine: Daemon) -> Iterator[Daemon]:
     """The folder's daemon; when the test ends, its containers are removed and the host is compared."""
-    before = look(str(engine.exec_root))
+    before = look(engine)
     yield engine
     remove_everything(engine)
-    assert_none_left(before, str(engine.exec_root))
+    assert_none_left(before, engine)
 
 
 @pytest.fixture

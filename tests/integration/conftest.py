@@ -20,10 +20,10 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 @pytest.fixture
 def daemon(engine: Daemon) -> Iterator[Daemon]:
     """The folder's daemon; when the test ends, its containers are removed and the host is compared."""
-    before = look(str(engine.exec_root))
+    before = look(engine)
     yield engine
     remove_everything(engine)
-    assert_none_left(before, str(engine.exec_root))
+    assert_none_left(before, engine)
 
 
 @pytest.fixture
@@ -41,11 +41,13 @@ def own_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     daemon = Daemon(folder)
     daemon.start()
     load_busybox(daemon)
-    marker = str(daemon.exec_root)
-    before = look(marker)
+    before = look(daemon)
     yield daemon
     if not daemon.running:
         daemon.start()
-    remove_everything(daemon)
-    assert_none_left(before, marker)
-    assert daemon.stop() == 0
+    try:
+        remove_everything(daemon)
+        assert_none_left(before, daemon)
+    finally:
+        code = daemon.stop()
+    assert code == 0

@@ -29,12 +29,12 @@ NETWORK_STEPS = (
 def test_a_start_that_fails_leaves_nothing(own_daemon: Daemon, step: str) -> None:
     own_daemon.stop()
     own_daemon.start(environment={"SAMPAN_FAULTS": step})
-    before = look(str(own_daemon.exec_root))
+    before = look(own_daemon)
     client = own_daemon.client()
     container = client.containers.create("busybox", "sleep 100", name="victim", ports={"80/tcp": 8080})
     with pytest.raises(docker.errors.APIError, match=f"injected fault at {step}"):
         container.start()
-    assert_none_left(before, str(own_daemon.exec_root))
+    assert_none_left(before, own_daemon)
     container.reload()
     assert container.status == "created"
     assert step in container.attrs["State"]["Error"]
@@ -47,7 +47,7 @@ def test_a_start_that_fails_leaves_nothing(own_daemon: Daemon, step: str) -> Non
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_daemon_killed_in_a_start_is_cleaned_up_after(own_daemon: Daemon, step: str) -> None:
-    before = look(str(own_daemon.exec_root))
+    before = look(own_daemon)
     own_daemon.stop()
     own_daemon.start(environment={"SAMPAN_FAULTS": f"{step}=kill"})
     client = own_daemon.client()
@@ -58,7 +58,7 @@ def test_a_daemon_killed_in_a_start_is_cleaned_up_after(own_daemon: Daemon, step
     own_daemon.start()
     container.reload()
     assert container.status in ("created", "exited")
-    assert_none_left(before, str(own_daemon.exec_root))
+    assert_none_left(before, own_daemon)
     container.start()
     container.remove(force=True)
     client.close()
@@ -68,7 +68,7 @@ def test_a_daemon_killed_in_a_start_is_cleaned_up_after(own_daemon: Daemon, step
 @pytest.mark.timeout(600)
 def test_a_daemon_killed_at_random_points_loses_nothing(own_daemon: Daemon) -> None:
     """200 cycles of run, stop and remove, with the daemon killed about every eighth of them."""
-    before = look(str(own_daemon.exec_root))
+    before = look(own_daemon)
     chooser = random.Random(20)  # noqa: S311 - the same points in every run
     kills = 0
     done = 0
@@ -106,7 +106,7 @@ def test_a_daemon_killed_at_random_points_loses_nothing(own_daemon: Daemon) -> N
             container.remove(force=True)
         client.close()
     assert kills >= 10
-    assert_none_left(before, str(own_daemon.exec_root))
+    assert_none_left(before, own_daemon)
 
 
 def test_a_container_outlives_the_daemon(own_daemon: Daemon) -> None:
@@ -118,9 +118,7 @@ def test_a_container_outlives_the_daemon(own_daemon: Daemon) -> None:
     )
     own_daemon.kill()
     deadline = time.monotonic() + 30
-    while any(
-        short.id in shim for shim in look(str(own_daemon.exec_root)).shims
-    ):  # it ends while nobody watches
+    while any(short.id in shim for shim in look(own_daemon).shims):  # it ends while nobody watches
         assert time.monotonic() < deadline
         time.sleep(0.02)
     own_daemon.start()
@@ -141,7 +139,7 @@ def test_a_container_outlives_the_daemon(own_daemon: Daemon) -> None:
 
 def test_a_killed_shim_ends_its_container(daemon: Daemon, client: docker.DockerClient) -> None:
     container = client.containers.run("busybox", "sleep 1000", detach=True)
-    for shim in look(str(daemon.exec_root)).shims:
+    for shim in look(daemon).shims:
         if container.id in shim:
             import os
 

@@ -25,6 +25,7 @@ class Daemon:
         self.data_root = folder / "data"
         self.exec_root = folder / "exec"
         self.log = folder / "daemon.log"
+        self.cgroup_parent = f"/sampan-test-{os.getpid()}-{folder.name}"  # cgroups are the whole machine's
         self._flags = flags
         self._environment = {**os.environ, **(environment or {})}
         self._process: subprocess.Popen[bytes] | None = None
@@ -52,6 +53,8 @@ class Daemon:
             str(self.folder / "pid"),
             "--config-file",
             str(config),
+            "--cgroup-parent",
+            self.cgroup_parent,
             *self._flags,
             *flags,
         ]

@@ -2,8 +2,10 @@
 
 import subprocess
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+
+from support.daemon import Daemon
 
 _SETTLE_S = 5.0  # a dropped network namespace takes its veth along a moment later
 
@@ -17,7 +19,6 @@ class Traces:
     rules: str
     cgroups: frozenset[str]
     shims: frozenset[str]
-    extra: frozenset[str] = field(default_factory=frozenset)
 
 
 def _output(*command: str) -> str:
@@ -29,13 +30,15 @@ def _mounts() -> frozenset[str]:
     return frozenset(line.split()[4] for line in lines)
 
 
-def _cgroups() -> frozenset[str]:
-    found = set()
-    for parent in ("docker",):
-        for place in Path("/sys/fs/cgroup").glob(f"**/{parent}/*"):
-            if place.is_dir() and len(place.name) == 64:
-                found.add(str(place))
-    return frozenset(found)
+def _cgroups(parent: str) -> frozenset[str]:
+    trees = [
+        Path(line.split()[4])
+        for line in Path("/proc/self/mountinfo").read_text().splitlines()
+        if " - cgroup" in line
+    ]
+    return frozenset(
+        str(place) for tree in trees for place in tree.glob(f"{parent.lstrip('/')}/*") if place.is_dir()
+    )
 
 
 def _shims(marker: str) -> frozenset[str]:
@@ -55,15 +58,21 @@ def _links() -> frozenset[str]:
     return frozenset(line.split()[0].split("@")[0] for line in _output("ip", "-br", "link").splitlines())
 
 
-def look(marker: str) -> Traces:
-    """Look at the host; ``marker`` is a text in the command line of the shims that count."""
-    return Traces(_mounts(), _links(), _output("nft", "list", "ruleset"), _cgroups(), _shims(marker))
+def look(daemon: Daemon) -> Traces:
+    """Look at the host: all of the namespace's mounts, links and rules, and the daemon's cgroups and shims."""
+    return Traces(
+        _mounts(),
+        _links(),
+        _output("nft", "list", "ruleset"),
+        _cgroups(daemon.cgroup_parent),
+        _shims(str(daemon.exec_root)),
+    )
 
 
-def assert_none_left(before: Traces, marker: str) -> None:
+def assert_none_left(before: Traces, daemon: Daemon) -> None:
     """Fail unless the host is as ``before``; what goes away by itself in a moment is waited for."""
     deadline = time.monotonic() + _SETTLE_S
-    while (after := look(marker)) != before and time.monotonic() < deadline:
+    while (after := look(daemon)) != before and time.monotonic() < deadline:
         time.sleep(0.05)
     assert after.mounts == before.mounts
     assert after.links == before.links
