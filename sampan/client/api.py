@@ -14,7 +14,6 @@ import posix
 
 from sampan.base import jsonlite
 from sampan.client.errors import StreamFailed, daemon_error
-from sampan.client.frames import MULTIPLEXED, RAW, split
 from sampan.client.session import (
     Exchange,
     Session,
@@ -204,6 +203,8 @@ class Client(Session):
         details: bool = False,
     ) -> "Iterator[tuple[int, bytes]]":
         """Yield what a container has written as (1 stdout | 2 stderr, bytes); pieces end anywhere."""
+        from sampan.client.frames import MULTIPLEXED, RAW, split
+
         query: Query = {
             "stdout": stdout,
             "stderr": stderr,
@@ -279,6 +280,8 @@ class Client(Session):
 
         ``options`` are fields of the API's exec document, by its names: User, WorkingDir, Env, Tty, …
         """
+        from sampan.client.frames import split
+
         body = {"AttachStdout": True, "AttachStderr": True, "Cmd": list(command), **options}
         identifier = self.exec_create(container, body)
         tty = bool(options.get("Tty"))

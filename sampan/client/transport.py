@@ -7,7 +7,6 @@ the next. What the requests mean is ``api``'s business.
 
 import errno
 import posix
-import select
 
 from sampan.client.errors import ConnectionFailed
 from sampan.client.wire import PIECE, Wire, describe, dial
@@ -65,12 +64,16 @@ class Upload:
 
 
 class Connection:
-    """One connection: its wire, what was read but not used yet, a request body that may still be leaving."""
+    """One connection: its wire, what was read but not used yet, a request body that may still be leaving.
 
-    __slots__ = ("buffer", "upload", "wire")
+    ``again`` is a request that may be sent a second time, over a new wire, if a kept one turns out dead.
+    """
+
+    __slots__ = ("again", "buffer", "upload", "wire")
 
     def __init__(self, wire: Wire) -> None:
         self.wire = wire
+        self.again = b""
         self.buffer = b""
         self.upload: Upload | None = None
 
@@ -84,6 +87,8 @@ class Connection:
 
     def _pump(self, upload: Upload) -> None:
         """Send the body until the daemon says something or nothing is left."""
+        import select  # only bodies that are streamed need it
+
         poll = select.poll()
         while not upload.done or self.wire.backlog:
             if self.wire.pending:
@@ -144,19 +149,21 @@ class Response:
         connection = self._connection
         if connection is None:
             return
-        if self.status in {204, 304}:
-            pass
-        elif "chunked" in self.headers.get("transfer-encoding", ""):
-            yield from self._chunked(connection)
-        elif "content-length" in self.headers:
-            yield from self._sized(connection, int(self.headers["content-length"]))
-        else:
-            while connection.buffer or connection.fill():
-                data, connection.buffer = connection.buffer, b""
-                yield data
-            self.close()
-            return
-        self.release()
+        try:
+            if self.status in {204, 304}:
+                pass
+            elif "chunked" in self.headers.get("transfer-encoding", ""):
+                yield from self._chunked(connection)
+            elif "content-length" in self.headers:
+                yield from self._sized(connection, int(self.headers["content-length"]))
+            else:
+                while connection.buffer or connection.fill():
+                    data, connection.buffer = connection.buffer, b""
+                    yield data
+                return
+            self.release()
+        finally:
+            self.close()  # unless it was kept: nobody knows where the next answer would begin
 
     def lines(self) -> "Iterator[bytes]":
         """Yield the body line by line (without the line's end), as they arrive."""
@@ -288,22 +295,36 @@ class Transport:
         if isinstance(body, bytes) or (body is None and method in {"POST", "PUT"}):
             extra += f"Content-Length: {len(data)}\r\n"
         head = f"{method} {self.endpoint.base}{target} HTTP/1.1\r\n{self._fixed}{extra}\r\n"
-        connection = self._connection()
-        if body is not None and not isinstance(body, bytes):
-            connection.upload = Upload(body)
-        try:
-            connection.wire.sendall(head.encode("latin-1") + data)
-        except OSError as error:
-            connection.wire.close()
-            raise ConnectionFailed(describe(self.endpoint, error), self.endpoint.host) from error
+        request = head.encode("latin-1") + data
+        upload = Upload(body) if body is not None and not isinstance(body, bytes) else None
+        if (connection := self._kept()) is not None:
+            try:
+                connection.wire.sendall(request)
+            except OSError:
+                connection.wire.close()  # it was closed just now; the request has not been seen
+            else:
+                connection.upload = upload
+                connection.again = request if method == "GET" else b""
+                return connection
+        connection = self._dial(request)
+        connection.upload = upload
         return connection
 
     def receive(self, connection: Connection) -> Response:
         """Wait for the head of the answer. Raises ConnectionFailed if none comes."""
         try:
             while True:
-                status, headers = parse_head(self._head(connection), self.endpoint.host)
+                try:
+                    head = self._head(connection)
+                except ConnectionFailed:
+                    if not connection.again or connection.buffer:
+                        raise
+                    connection.wire.close()
+                    connection.wire, connection.again = self._dial(connection.again).wire, b""
+                    continue
+                status, headers = parse_head(head, self.endpoint.host)
                 if status >= 200 or status == 101:
+                    connection.again = b""
                     return Response(self, connection, status, headers)
         except BaseException:
             connection.wire.close()
@@ -332,13 +353,24 @@ class Transport:
         while self.idle:
             self.idle.pop().wire.close()
 
-    def _connection(self) -> Connection:
+    def _kept(self) -> Connection | None:
+        """Return a connection that is free, None if there is none."""
         while self.idle:
             connection = self.idle.pop()
             if not connection.wire.ended():
                 return connection
             connection.wire.close()
-        return Connection(dial(self.endpoint, self.timeout))
+        return None
+
+    def _dial(self, request: bytes) -> Connection:
+        """Send ``request`` over a new connection."""
+        wire = dial(self.endpoint, self.timeout)
+        try:
+            wire.sendall(request)
+        except OSError as error:
+            wire.close()
+            raise ConnectionFailed(describe(self.endpoint, error), self.endpoint.host) from error
+        return Connection(wire)
 
 
 def parse_head(head: str, host: str) -> tuple[int, dict[str, str]]:

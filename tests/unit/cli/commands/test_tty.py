@@ -24,7 +24,7 @@ class Shell:
         self.killed: list[str] = []
         self.changed = threading.Condition()
         self._daemon = daemon
-        self._ended = threading.Event()
+        self.ended = threading.Event()
         self._code = code
         daemon.on("POST", "/containers/create", json={"Id": ID, "Warnings": []})
         daemon.on("POST", f"/containers/{ID}/attach", hijack=self._attached)
@@ -37,16 +37,16 @@ class Shell:
         connection.sendall(b"ready\r\n")
         connection.settimeout(0.02)
         data = b" "
-        while data and b"q" not in data and not self._ended.is_set():
+        while data and b"q" not in data and not self.ended.is_set():
             try:
                 data = connection.recv(100)
             except TimeoutError:
                 continue
             connection.sendall(data.upper())
-        self._ended.set()
+        self.ended.set()
 
     def _waited(self) -> Iterator[bytes]:
-        while not self._ended.wait(0.01) and not self._daemon.closed:
+        while not self.ended.wait(0.01) and not self._daemon.closed:
             pass
         yield json.dumps({"StatusCode": self._code}).encode()
 
@@ -60,7 +60,7 @@ class Shell:
         with self.changed:
             self.killed.append(request.query["signal"])
             self.changed.notify_all()
-        self._ended.set()
+        self.ended.set()
         return Reply(204)
 
 
@@ -165,6 +165,7 @@ def test_exec_and_attach(shell: Shell, daemon: FakeDaemon, environment: dict[str
         window.expect("ready")
         window.type("q")
         window.expect("code 9")
+    shell.ended.clear()
     with terminal(environment, f"{PROGRAM} attach {ID}; echo code $?") as window:
         window.expect("ready")
         with shell.changed:
@@ -187,6 +188,6 @@ def test_progress_is_drawn_over(daemon: FakeDaemon, environment: dict[str, str],
     (tmp_path / "x.tar").write_bytes(b"tar")
     with terminal(environment, f"{PROGRAM} load -i {tmp_path}/x.tar; echo code $?") as window:
         text = window.expect("code 0")
-    assert "abc: Loading        5B/10B" in text
+    assert "\x1b[2K\rabc: Loading       5B/10B\r\x1b[1B" in text
     assert "Loaded image: x:y\r\n" in text
     assert daemon.requests[-1].body == b"tar"
