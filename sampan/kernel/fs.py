@@ -135,7 +135,8 @@ def spread_children(directory: str) -> None:
     """Ask ext4 to put each directory made in ``directory`` into a block group of its own (``chattr +T``).
 
     Else it keeps them together and, for each new file, looks at every inode of the group that was freed in
-    the last seconds: unpacking becomes ten times slower after a removal. Other file systems need no such thing.
+    the last seconds: unpacking becomes ten times slower after a removal. Other file systems need no such
+    thing.
     """
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
