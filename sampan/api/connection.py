@@ -126,7 +126,7 @@ class Connection(asyncio.Protocol):
             self._buffer = data
         if not self._answering:
             self._serve()
-        elif len(self._buffer) > _AHEAD and not self._paused:
+        if (self._answering or self._writable is not None) and len(self._buffer) - self._at > _AHEAD:
             self._pause()
 
     def eof_received(self) -> bool:
@@ -178,6 +178,9 @@ class Connection(asyncio.Protocol):
         if self._writable is not None and not self._writable.done():
             self._writable.set_result(None)
         self._writable = None
+        if not (self._answering or self._deaf):
+            self._resume()
+            self._serve()
 
     def shut(self) -> None:
         """End the connection: now if it is idle or streams, else after the answer at hand."""
@@ -194,8 +197,11 @@ class Connection(asyncio.Protocol):
     # Reading.
 
     def _serve(self) -> None:
-        """Answer the complete requests in the buffer until one has to be waited for."""
-        while not (self._answering or self._deaf):
+        """Answer the complete requests in the buffer until one has to be waited for.
+
+        A client that sends but does not read its answers is not served further, either.
+        """
+        while not (self._answering or self._deaf or self._writable is not None):
             while self._buffer[self._at : self._at + 2] == b"\r\n":  # tolerated before a request line
                 self._at += 2
             if self._at == len(self._buffer):
@@ -270,7 +276,7 @@ class Connection(asyncio.Protocol):
             self._body = None
             self._decoder = None
             body.end()
-        elif not more and not self._paused:
+        elif not more:
             self._pause()
         return rest
 
@@ -282,8 +288,9 @@ class Connection(asyncio.Protocol):
         self._resume()
 
     def _pause(self) -> None:
-        self._paused = True
-        self._transport.pause_reading()
+        if not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
 
     def _resume(self) -> None:
         if self._paused:

@@ -308,6 +308,20 @@ def test_streams_are_chunked_and_the_connection_stays(app: App) -> None:
     run(scene())
 
 
+def test_a_client_that_does_not_read_is_not_served_further(app: App) -> None:
+    async def scene() -> None:
+        connection, transport = connect(app)
+        connection.pause_writing()
+        connection.data_received(request("GET /now") * 3000)
+        assert transport.take() == b""
+        assert transport.is_paused()
+        connection.resume_writing()
+        assert transport.take() == b"<200 3>now" * 3000
+        assert not transport.is_paused()
+
+    run(scene())
+
+
 def test_a_stream_waits_for_a_slow_client(app: App) -> None:
     async def scene() -> None:
         connection, transport = connect(app)
