@@ -106,10 +106,18 @@ def test_the_daemon_is_started_and_waited_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(daemon_start, "log_file", lambda _app: str(tmp_path / "log"))
-    listen = (
-        f"import socket; s = socket.socket(socket.AF_UNIX); s.bind('{tmp_path}/d'); s.listen(); s.accept()"
-    )
-    write_program(tmp_path / "sampand", f'#!/bin/sh\necho "in $PWD"\nexec python3 -c "{listen}"\n')
+    program = f"""#!/usr/bin/env python3
+import os, socket
+print("in", os.getcwd(), flush=True)
+listener = socket.socket(socket.AF_UNIX)
+listener.bind("{tmp_path}/d")
+listener.listen()
+client = listener.accept()[0]
+client.recv(999)
+client.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 0\\r\\n\\r\\n")
+client.recv(999)
+"""
+    write_program(tmp_path / "sampand", program)
     made = app(environment | {"PATH": os.environ["PATH"]}, str(tmp_path / "sampan"))
     client = made.client_of(Endpoint(f"unix://{tmp_path}/d"))
     daemon_start._start(made, client)
