@@ -114,6 +114,7 @@ class _Daemon:
             _log.warning("%s", warning.removeprefix("WARNING: ").replace("\n        ", ""))
         gc.collect()
         gc.freeze()  # what lives now lives on: later collections need not look at it
+        gc.enable()  # the launcher switches it off, for a quicker start
         self._manager.tell("READY=1")
         _log.info("Daemon has completed initialization", extra={"version": __version__})
         await self._ending.wait()
