@@ -432,6 +432,10 @@ class ContainersService:
         """Set the size of its terminal."""
         await self._execs.resize(exec_id, rows, cols)
 
+    async def exec_wait(self, exec_id: str) -> int:
+        """Wait for its end; return its exit code."""
+        return await self._execs.wait(exec_id)
+
     def exec_inspect(self, exec_id: str) -> InspectedExec:
         """Return its state."""
         return self._execs.inspect(exec_id)

@@ -3,8 +3,8 @@
     async with sampan.Engine(data_root="/var/lib/mine", exec_root="/run/mine") as engine:
         print(await engine.run("busybox", ["echo", "hello"]))
 
-Its methods are those of ``sampan.Client``, awaited, with the same documents. One engine at a time owns a data root;
-containers outlive it and are found again by the next one.
+Its methods are those of ``sampan.Client``, awaited, with the same documents. One engine at a time owns a data
+root; containers outlive it and are found again by the next one.
 """
 
 import os
@@ -37,7 +37,7 @@ _STDOUT = 1
 class Engine:
     """An engine of the caller's own. Needs root; settings are those of ``sampand``, with underscores.
 
-    Raises EngineError (or a subclass, see ``sampan.base.errors``) with Docker's words when something cannot be done.
+    Raises EngineError or a subclass (see ``sampan.base.errors``), with Docker's words.
     """
 
     def __init__(
@@ -225,9 +225,12 @@ async def _chunks(source: str | Path | bytes) -> AsyncIterator[bytes]:
     if isinstance(source, bytes):
         yield source
         return
-    with Path(source).open("rb") as file:
+    file = await blocking(Path(source).open, "rb")
+    try:
         while chunk := await blocking(file.read, _CHUNK):
             yield chunk
+    finally:
+        file.close()
 
 
 class _Splitter:
