@@ -54,6 +54,11 @@ async def remove(request: Request, services: Services) -> Response:
     return json(steps)
 
 
+@routes.post("/images/prune")
+async def prune(request: Request, services: Services) -> Response:
+    return json(await services.images.prune(request.filters()))
+
+
 @routes.post("/images/load")
 def load(request: Request, services: Services) -> StreamResponse:
     quiet = request.query.flag("quiet", default=True)
