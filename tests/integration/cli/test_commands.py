@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -11,7 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.daemon import CHECKOUT, Daemon, sampan
+from support.daemon import CHECKOUT, Daemon, running_daemon, sampan
+from support.images import load_busybox
+from support.pki import make_pki
 from support.terminal import Terminal
 
 pytestmark = pytest.mark.root
@@ -184,6 +187,30 @@ def wait_for(condition: "object", timeout: float = 20) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not come about"
         time.sleep(0.02)
+
+
+def test_over_tls(tmp_path: Path) -> None:
+    pki = make_pki(tmp_path / "pki")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    flags = ["--tlsverify", "--tlscacert", f"{pki}/ca.pem", "-H", f"tcp://127.0.0.1:{port}"]
+    flags += ["--tlscert", f"{pki}/server-cert.pem", "--tlskey", f"{pki}/server-key.pem"]
+    ours = ["--tlsverify", "--tlscacert", f"{pki}/ca.pem", "-H", f"tcp://localhost:{port}"]
+    proof = ["--tlscert", f"{pki}/client-cert.pem", "--tlskey", f"{pki}/client-key.pem"]
+
+    def call(*args: str) -> "subprocess.CompletedProcess[str]":
+        plain = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+        command = [PROGRAM, *ours, *args]
+        return subprocess.run(command, env=plain, input="typed", capture_output=True, text=True, timeout=60)
+
+    with running_daemon(tmp_path, *flags) as daemon:
+        load_busybox(daemon)
+        done = call(*proof, "run", "--rm", "-i", "busybox", "sh", "-c", "cat; sleep 0.1; echo ' late'")
+        assert (done.stdout, done.stderr) == ("typed late\n", "")
+        done = call("ps")
+        assert done.returncode == 1
+        assert "tls" in done.stderr
 
 
 @pytest.fixture

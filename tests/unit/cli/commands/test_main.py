@@ -1,8 +1,10 @@
 """The program around the commands: help, what is not built yet, broken pipes, starting the daemon."""
 
 import os
+import shutil
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -170,6 +172,23 @@ def test_from_anywhere(tmp_path: Path) -> None:
             [*command, "--version"], cwd=tmp_path, capture_output=True, text=True, check=True
         )
         assert done.stdout.startswith("Sampan version")
+
+
+@pytest.mark.parametrize("editable", [True, False])
+def test_installed_in_an_environment(tmp_path: Path, editable: bool) -> None:
+    checkout = Path(PROGRAM).parent.parent
+    version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    site = tmp_path / "lib" / version / "site-packages"
+    site.mkdir(parents=True)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/python3").symlink_to(Path(sys.executable).resolve())
+    shutil.copy(PROGRAM, tmp_path / "bin/sampan")
+    if editable:
+        (site / "__editable__.sampan-0.1.0.pth").write_text(f"{checkout}\n")
+    else:
+        (site / "sampan").symlink_to(checkout / "sampan")
+    command = [str(tmp_path / "bin/sampan"), "--version"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.startswith("Sampan")
 
 
 def test_socket_names_have_a_limit(sampan: Sampan) -> None:
