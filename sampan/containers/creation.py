@@ -77,6 +77,11 @@ class Creation:
         if not host.privileged:
             host.masked_paths = list(masked_paths()) if host.masked_paths is None else host.masked_paths
             host.readonly_paths = list(READONLY_PATHS) if host.readonly_paths is None else host.readonly_paths
+        self._launcher.check_runtime(host.runtime)
+        if host.storage_opt:
+            raise InvalidParameter(
+                "--storage-opt is supported only for overlay over xfs with 'pquota' mount option"
+            )
         check_policy(host.restart_policy)
         check_network_mode(config, host)
         warnings = check_host_config(config, host, self._facts)
@@ -97,6 +102,7 @@ class Creation:
                 volume_driver=host.volume_driver,
                 volume_path=self._volumes.path,
                 inherited=self._inherited(host.volumes_from or []),
+                tmpfs=host.tmpfs or {},
             )
             for link in host.links or ():
                 self._store.find(split_link(link)[0])

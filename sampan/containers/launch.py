@@ -72,6 +72,10 @@ class Launcher:
         """Return the container's cgroup, relative to each hierarchy's root."""
         return cgroup_path(container.row.host.cgroup_parent, container.id)
 
+    def check_runtime(self, name: str) -> None:
+        """Raise InvalidParameter unless there is an OCI runtime ``name``."""
+        self._runtime.check(name)
+
     async def launch(self, container: Container) -> Started:
         """Run the container's process; its lock is held. Whatever was acquired is given back on failure."""
         row = container.row
@@ -93,8 +97,6 @@ class Launcher:
             undo.add(self._runtime.delete, container.id)
             clients, container.clients = container.clients, []
             target = log_target(container, folder)
-            if target is not None:
-                target.path.parent.mkdir(mode=0o710, exist_ok=True)
             if target is not None:
                 target.path.parent.mkdir(mode=0o710, exist_ok=True)
             row.log_path = str(target.path) if target is not None and target.driver == "json-file" else ""
