@@ -10,7 +10,7 @@ import logging
 import select
 import socket
 from asyncio.trsock import TransportSocket
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import aclosing
 from typing import Any, Final, Protocol, cast
 
@@ -29,6 +29,9 @@ _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _END_OF_HEAD: Final = b"\r\n\r\n"
 
 
+Work = Callable[[], Coroutine[Any, Any, Answer]]  # not begun yet: the client may go before it is its turn
+
+
 class Application(Protocol):
     """What answers the requests: the server."""
 
@@ -40,8 +43,8 @@ class Application(Protocol):
     def closed(self, connection: "Connection") -> None:
         """Forget a connection."""
 
-    def handle(self, head: Head, body: Body) -> Answer | Coroutine[Any, Any, Answer]:
-        """Answer at once, or return the work that will. Never raises."""
+    def handle(self, head: Head, body: Body) -> Answer | Work:
+        """Answer at once, or return what to call and await for the answer. Neither raises."""
 
     def head(self, answer: Answer, length: int | None, *, close: bool) -> bytes:
         """Render the answer's head; ``length`` None: chunked, negative: until the connection closes."""
@@ -145,7 +148,7 @@ class Connection(asyncio.Protocol):
         if not self._answering:
             return False
         if self._task is not None and (self._streaming or _hung_up(self._transport)):
-            self._task.cancel()
+            self._transport.abort()
         return True
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -300,9 +303,9 @@ class Connection(asyncio.Protocol):
 
     # Answering.
 
-    async def _work(self, head: Head, work: Coroutine[Any, Any, Answer]) -> None:
+    async def _work(self, head: Head, work: Work) -> None:
         try:
-            answer = await work
+            answer = await work()
         except BaseException:
             self._abandon()
             raise
