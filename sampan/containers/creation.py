@@ -82,6 +82,8 @@ class Creation:
             raise InvalidParameter(
                 "--storage-opt is supported only for overlay over xfs with 'pquota' mount option"
             )
+        if host.storage_opt:
+            raise InvalidParameter(f"--storage-opt is not supported by the storage driver {self._storage_driver}")
         check_policy(host.restart_policy)
         check_network_mode(config, host)
         warnings = check_host_config(config, host, self._facts)
