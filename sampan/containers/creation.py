@@ -1,9 +1,10 @@
 """Making a container from a create request: checks, names, mounts, volumes, and the row at last."""
 
+import contextlib
 import time
 from collections.abc import Sequence
 
-from sampan.base.errors import InvalidParameter
+from sampan.base.errors import InvalidParameter, NotFound
 from sampan.base.events import EventBus
 from sampan.base.faults import point
 from sampan.base.ids import new_id
@@ -83,7 +84,9 @@ class Creation:
                 "--storage-opt is supported only for overlay over xfs with 'pquota' mount option"
             )
         if host.storage_opt:
-            raise InvalidParameter(f"--storage-opt is not supported by the storage driver {self._storage_driver}")
+            raise InvalidParameter(
+                f"--storage-opt is not supported by the storage driver {self._storage_driver}"
+            )
         check_policy(host.restart_policy)
         check_network_mode(config, host)
         warnings = check_host_config(config, host, self._facts)
@@ -177,6 +180,10 @@ class Creation:
         name = entry.point.name
         if name in known:
             return
-        undo.add(self._volumes.remove, name)
+        undo.add(self._forget_volume, name)
         labels = {"com.docker.volume.anonymous": ""} if entry.anonymous else None
         await self._volumes.create(name, driver=entry.point.driver, labels=labels)
+
+    async def _forget_volume(self, name: str) -> None:
+        with contextlib.suppress(NotFound):  # it was not even made
+            await self._volumes.remove(name)
