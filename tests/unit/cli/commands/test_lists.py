@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.command_line import Sampan
+from support.contexts import save_context
 from support.fake_daemon import FakeDaemon
-
-from tests.unit.cli.commands.conftest import Sampan
 
 CONTAINER = {
     "Id": "a" * 64,
@@ -210,8 +210,6 @@ def test_networks_by_name(daemon: FakeDaemon, sampan: Sampan) -> None:
 
 
 def test_contexts(sampan: Sampan, environment: dict[str, str], tmp_path: Path) -> None:
-    from tests.unit.client.test_config import save_context
-
     save_context(tmp_path / ".docker", "far", "tcp://far:1")
     del environment["DOCKER_HOST"]
     assert sampan("context", "show").out == "default\n"

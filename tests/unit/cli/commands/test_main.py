@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.command_line import Sampan
 from support.fake_daemon import FakeDaemon
 
 from sampan.cli import daemon_start
@@ -18,7 +19,6 @@ from sampan.cli.main import find_command
 from sampan.cli.parser import Flags, Parsed
 from sampan.cli.table import COMMANDS as KNOWN
 from sampan.client.endpoint import Endpoint
-from tests.unit.cli.commands.conftest import Sampan
 
 PROGRAM = str(Path(__file__).resolve().parents[4] / "bin" / "sampan")
 
