@@ -10,6 +10,7 @@ import tarfile
 from pathlib import Path
 from typing import Final
 
+from benchmarks import machine
 from benchmarks.engine import BUSYBOX, LARGE
 from support.images import busybox_archive
 
