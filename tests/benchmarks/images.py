@@ -69,7 +69,7 @@ def _bootstrap(root: Path) -> None:
         "--quiet",
         "--variant=minbase",
         "--include=python3-minimal",
-        "stable",
+        machine.codename(),  # its keys are here
         str(fresh),
     ]
     if subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode == 0:
