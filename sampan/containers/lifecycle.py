@@ -27,6 +27,7 @@ from sampan.volumes.service import VolumesService
 _log = logging.getLogger(__name__)
 _STOP_TIMEOUT_S: Final = 10
 _KILL_WAIT_S: Final = 10.0
+_RECORD_AGAIN_S: Final = 1.0
 _KILL: Final = parse_signal("KILL")
 
 
@@ -105,7 +106,7 @@ class Lifecycle:
         if by_user:
             row.restart_count = 0
             container.restart_wait_s = 0.0
-        self._store.save(container)
+        self._store.record(container)
         self._publish(container, "start")
         self._health.begin(container)
 
@@ -120,7 +121,7 @@ class Lifecycle:
         state.exit_code = error.exit_code if isinstance(error, RuntimeFailed) else 128
         if state.status is Status.RESTARTING:
             state.status = Status.EXITED
-        self._store.save(container)
+        self._store.record(container)
         if container.row.host.auto_remove and not self.closing:
             self._tasks.spawn(self._auto_remove(container), name=f"remove {container.id}")
 
@@ -168,11 +169,11 @@ class Lifecycle:
         if again is not None:
             state.status = Status.RESTARTING
             container.restart_wait_s = again.wait_s
-        self._store.save(container)
+        recorded = self._store.record(container)
         self._publish(container, "die", exitCode=str(exit_.code), execDuration=str(int(ran_s)))
         self._answer(container, exit_)
         self._execs.container_exited(container)
-        self._tasks.spawn(self._after_exit(container), name=f"tidy {container.id}")
+        self._tasks.spawn(self._after_exit(container, recorded=recorded), name=f"tidy {container.id}")
         if again is not None:
             work = self._restart_later(container, again.wait_s)
             container.restarting = self._tasks.spawn(work, name=f"restart {container.id}")
@@ -184,11 +185,15 @@ class Lifecycle:
                 waiter.set_result(exit_)
         container.exit_waiters.clear()
 
-    async def _after_exit(self, container: Container) -> None:
+    async def _after_exit(self, container: Container, *, recorded: bool) -> None:
+        """Take down what the run has left, once its end is on record: until then the runtime knows it."""
+        while not recorded:
+            await asyncio.sleep(_RECORD_AGAIN_S)
+            recorded = self._store.get(container.id) is None or self._store.record(container)
         async with container.lock:
             if container.row.acquired:
                 await self._launcher.tidy(container)
-                self._store.save(container)
+                self._store.record(container)
         if container.row.host.auto_remove:
             await self._auto_remove(container)
 
@@ -215,7 +220,7 @@ class Lifecycle:
         state = container.state
         if state.status is Status.RESTARTING:
             state.status = Status.EXITED
-            self._store.save(container)
+            self._store.record(container)
             self._answer(container, Exit(state.exit_code, state.oom_killed, state.finished_ns))
 
     async def stop(self, container: Container, signal: int | None, timeout: int | None) -> bool:
@@ -263,7 +268,7 @@ class Lifecycle:
             if container.state.status is Status.PAUSED:
                 await self._runtime.resume(container.id)
                 container.state.status = Status.RUNNING
-                self._store.save(container)
+                self._store.record(container)
         except Conflict:
             pass
 
@@ -300,7 +305,7 @@ class Lifecycle:
             container.require_running("pause")
             await self._runtime.pause(container.id)
             container.state.status = Status.PAUSED
-            self._store.save(container)
+            self._store.record(container)
             self._publish(container, "pause")
 
     async def unpause(self, container: Container) -> None:
@@ -310,7 +315,7 @@ class Lifecycle:
                 raise Conflict(f"Container {container.id} is not paused")
             await self._runtime.resume(container.id)
             container.state.status = Status.RUNNING
-            self._store.save(container)
+            self._store.record(container)
             self._publish(container, "unpause")
 
     async def remove(self, container: Container, *, force: bool, volumes: bool) -> None:
@@ -342,7 +347,7 @@ class Lifecycle:
                 self._store.remove(container)
             except BaseException:
                 container.state.status = before if before is Status.CREATED else Status.DEAD
-                self._store.save(container)
+                self._store.record(container)
                 raise
             for stream, _ in container.clients:
                 stream.close()
@@ -371,7 +376,7 @@ class Lifecycle:
                     _log.info("anonymous volume stays", extra=facts)
 
     def _health_changed(self, container: Container) -> None:
-        self._store.save(container)
+        self._store.record(container)
         status = container.row.health.status if container.row.health else ""
         self._publish(container, f"health_status: {status}")
 
@@ -400,7 +405,7 @@ class Lifecycle:
                     self._tasks.spawn(self._auto_remove(container), name=f"remove {container.id}")
                 elif row.acquired:
                     await self._launcher.tidy(container)
-                    self._store.save(container)
+                    self._store.record(container)
             if container.state.status is Status.DEAD:
                 self._tasks.spawn(self._auto_remove(container), name=f"remove {container.id}")
         for container in waiting:
