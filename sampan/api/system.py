@@ -203,6 +203,7 @@ class System:
             default_address_pools=[AddressPool(base, size) for base, size in settings.pools] or UNSET,
             firewall_backend=FirewallBackend("nftables"),
             runc_commit=Commit(runtime.commit or runtime.version),
+            host_lacks=facts.missing(),
         )
 
     def _security_options(self) -> list[str]:
