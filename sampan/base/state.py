@@ -38,6 +38,7 @@ class StateDB:
             raise HostFailure(f"{path} has schema {found}, this version knows {SCHEMA_VERSION}")
         _reserve(f"{path}-wal")
         self._tables: set[str] = set()
+        self._durable = False
         if found != SCHEMA_VERSION:
             try:
                 self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
@@ -63,7 +64,7 @@ class StateDB:
     def transaction(self, *, durable: bool = False) -> Iterator[None]:
         """Make the writes of the block one unit; ``durable`` waits until they are on the disk."""
         try:
-            self._db.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+            self._set_durable(durable=durable)
             self._db.execute("BEGIN IMMEDIATE")
         except sqlite3.Error as error:
             raise HostFailure(f"state database: {error}") from error
@@ -99,11 +100,14 @@ class StateDB:
         self._db.close()
 
     def _write(self, statement: str, values: tuple[object, ...], durable: bool) -> None:  # noqa: FBT001
-        if self._db.in_transaction:
-            self._execute(statement, values)
-        else:
-            with self.transaction(durable=durable):
-                self._execute(statement, values)
+        if not self._db.in_transaction:
+            self._set_durable(durable=durable)
+        self._execute(statement, values)  # a statement alone is a transaction
+
+    def _set_durable(self, *, durable: bool) -> None:
+        if durable != self._durable:
+            self._execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}", ())
+            self._durable = durable
 
     def _execute(self, statement: str, values: tuple[object, ...]) -> None:
         try:

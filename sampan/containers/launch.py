@@ -4,6 +4,7 @@ The steps of a start in their order: root file system, network sandbox, mounts, 
 way back first; ``tidy`` is that same way back, used after an exit, a failed start and a crash of the daemon.
 """
 
+import asyncio
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Final
 
 from sampan.base.errors import Conflict, EngineError, HostFailure
 from sampan.base.faults import point
+from sampan.base.threads import blocking
 from sampan.base.undo import Undo
 from sampan.containers import links as links_of
 from sampan.containers.container import Container, Mounted
@@ -18,6 +20,7 @@ from sampan.containers.create import Defaults, default_hostname
 from sampan.containers.errors import IsRestarting
 from sampan.containers.mounts import parse_tmpfs
 from sampan.containers.output import log_target
+from sampan.kernel.fs import remove_tree
 from sampan.networks.service import NetworksService, SandboxRequest
 from sampan.oci.spec import OciMount
 from sampan.runtime.init import find_init
@@ -129,12 +132,9 @@ class Launcher:
 
     async def tidy(self, container: Container) -> None:
         """Give back all that a start acquired; idempotent. Failures are raised at the end, as one group."""
-        failures: list[Exception] = []
-        for step in (self._runtime.delete, self._networks.close_sandbox, self._storage.unmount):
-            try:
-                await step(container.id)
-            except Exception as error:
-                failures.append(error)
+        steps = (self._runtime.delete, self._networks.close_sandbox, self._storage.unmount)
+        results = await asyncio.gather(*(step(container.id) for step in steps), return_exceptions=True)
+        failures = [result for result in results if isinstance(result, Exception)]
         if container.row.host.ipc_mode == "shareable":
             close_shm(self.folder(container.id))
         container.row.network = NetworkSettings()
@@ -145,7 +145,11 @@ class Launcher:
     async def forget(self, container: Container) -> None:
         """Remove the container's layer and folder."""
         await self._storage.remove(container.id)
-        shutil.rmtree(self.folder(container.id), ignore_errors=True)
+        await blocking(remove_tree, self.folder(container.id))
+
+    async def release(self, container: Container) -> None:
+        """Give back at once what another container may ask for: addresses and ports."""
+        await self._networks.close_sandbox(container.id)
 
     async def _open_network(self, container: Container) -> str | None:
         """Give the container its network; return the namespace's path, None for the host's."""

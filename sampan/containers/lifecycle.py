@@ -53,6 +53,7 @@ class Lifecycle:
         self._volumes = volumes
         self._execs = execs
         self._health = HealthMonitor(execs, tasks, self._health_changed)
+        self._removals: set[asyncio.Task[None]] = set()
         self.closing = False
 
     async def start(self, container: Container, *, by_user: bool) -> bool:
@@ -190,12 +191,13 @@ class Lifecycle:
         while not recorded:
             await asyncio.sleep(_RECORD_AGAIN_S)
             recorded = self._store.get(container.id) is None or self._store.record(container)
+        if container.row.host.auto_remove:
+            await self._auto_remove(container)
+            return
         async with container.lock:
             if container.row.acquired:
                 await self._launcher.tidy(container)
                 self._store.record(container)
-        if container.row.host.auto_remove:
-            await self._auto_remove(container)
 
     async def _auto_remove(self, container: Container) -> None:
         with contextlib.suppress(NotFound, Conflict):  # somebody was faster
@@ -339,23 +341,42 @@ class Lifecycle:
                 raise Conflict(f'cannot remove container "/{container.name}": it was started again meanwhile')
             before = container.state.status
             container.state.status = Status.REMOVING
-            self._store.save(container)
             try:
-                if container.row.acquired:
-                    await self._launcher.tidy(container)
-                await self._launcher.forget(container)
-                self._store.remove(container)
+                self._store.save(container, durable=True)
+                await self._launcher.release(container)
             except BaseException:
-                container.state.status = before if before is Status.CREATED else Status.DEAD
+                container.state.status = before
                 self._store.record(container)
                 raise
+            self._store.hide(container)
             for stream, _ in container.clients:
                 stream.close()
+        self._begin_clean_up(container)
         await self._drop_volumes(container, volumes=volumes)
         self._publish(container, "destroy")
         for waiter in container.removed_waiters:
             if not waiter.done():
                 waiter.set_result(None)
+
+    def _begin_clean_up(self, container: Container) -> None:
+        cleaning = self._tasks.begin(self._clean_up(container), name=f"clean up {container.id}")
+        self._removals.add(cleaning)
+        cleaning.add_done_callback(self._removals.discard)
+
+    async def _clean_up(self, container: Container) -> None:
+        """Give back what a removed container still holds; what fails is tried again at the next start."""
+        try:
+            async with container.lock:
+                if container.row.acquired:
+                    await self._launcher.tidy(container)
+                await self._launcher.forget(container)
+                self._store.erase(container)
+        except Exception:
+            _log.exception("removed container not cleaned up", extra={"container": container.id})
+
+    async def settle(self) -> None:
+        """Wait until nothing of the containers removed so far is left."""
+        await asyncio.gather(*self._removals)
 
     async def _force_stop(self, container: Container) -> None:
         container.row.stopped_by_user = True
@@ -388,7 +409,8 @@ class Lifecycle:
             if status in (Status.RUNNING, Status.PAUSED):
                 await self._restore(container)
             elif status is Status.REMOVING:
-                container.state.status = Status.DEAD
+                self._store.hide(container)
+                self._begin_clean_up(container)
             elif status is Status.RESTARTING:
                 container.state.status = Status.EXITED
                 waiting.append(container)
@@ -406,8 +428,6 @@ class Lifecycle:
                 elif row.acquired:
                     await self._launcher.tidy(container)
                     self._store.record(container)
-            if container.state.status is Status.DEAD:
-                self._tasks.spawn(self._auto_remove(container), name=f"remove {container.id}")
         for container in waiting:
             self._tasks.spawn(self._start_with_daemon(container), name=f"start {container.id}")
 

@@ -129,6 +129,7 @@ class ContainersService:
         self.on_exit = self._lifecycle.on_exit
         self.on_exec_exit = self._lifecycle.on_exec_exit
         self.on_oom = self._lifecycle.on_oom
+        self.settle = self._lifecycle.settle
         self.restore = self._lifecycle.restore
 
     async def create(

@@ -87,8 +87,11 @@ class ContainerStore:
             return False
         return True
 
-    def remove(self, container: Container) -> None:
-        """Forget the container and its name."""
-        self._state.delete(_TABLE, container.id, durable=True)
+    def hide(self, container: Container) -> None:
+        """Let nobody find the container any more, and give its name back; its row stays."""
         self._containers.pop(container.id, None)
         self.release(container.name, container.id)
+
+    def erase(self, container: Container) -> None:
+        """Delete the container's row."""
+        self._state.delete(_TABLE, container.id)
