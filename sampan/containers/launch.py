@@ -87,12 +87,14 @@ class Launcher:
             folder.mkdir(mode=0o710, parents=True, exist_ok=True)
             undo.add(close_shm, folder)
             undo.add(self._storage.unmount, container.id)
-            await self.prepare(container)
-            rootfs = await self._storage.mount(container.id)
-            point("containers.start.rootfs")
             undo.add(self._networks.close_sandbox, container.id)
-            (rootfs / ".dockerenv").touch()  # programs look for it to know that they are in a container
-            netns = await self._open_network(container)
+            rootfs, netns = await asyncio.gather(  # side by side: both wait for the kernel
+                self._open_rootfs(container), self._open_network(container), return_exceptions=True
+            )
+            if isinstance(rootfs, BaseException):
+                raise rootfs
+            if isinstance(netns, BaseException):
+                raise netns
             point("containers.start.network")
             mounts = await self._resolve_mounts(container, rootfs)
             document = self._spec.build(self._spec_request(container, rootfs, netns, mounts))
@@ -124,6 +126,13 @@ class Launcher:
                     stream.close()
             point("containers.start.process")
         return started
+
+    async def _open_rootfs(self, container: Container) -> Path:
+        await self.prepare(container)
+        rootfs = await self._storage.mount(container.id)
+        (rootfs / ".dockerenv").touch()  # programs look for it to know that they are in a container
+        point("containers.start.rootfs")
+        return rootfs
 
     async def prepare(self, container: Container) -> None:
         """Make the container's layer, unless it is there; its lock is held."""
