@@ -5,9 +5,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from support.daemon import Daemon
+from support.daemon import PATIENCE, Daemon
 
-_SETTLE_S = 5.0  # a dropped network namespace takes its veth along a moment later
+_SETTLE_S = 5.0 * PATIENCE  # a dropped network namespace takes its veth along a moment later
 
 
 @dataclass(frozen=True)
