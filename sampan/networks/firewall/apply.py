@@ -37,13 +37,21 @@ class Firewall:
         self._run(rules.render(wanted))
         self.pass_foreign(bridges)
 
+    def add(self, wanted: Sequence[Rule]) -> None:
+        """Add the rules of one more network, at once. Raises HostFailure if they are refused."""
+        self._run("".join(f"{rules.render_rule(rule)}\n" for rule in wanted))
+
+    def take_back(self, unwanted: Sequence[Rule]) -> None:
+        """Take the rules of one network back, at once. Raises HostFailure if they are not there."""
+        self._run(rules.render_removal(unwanted))
+
     def close(self, *, remove: bool) -> None:
         """Let go of nftables; with ``remove`` take the table and the foreign accepts away."""
         if self._nftables is None or self._netlink is None:
             return
         if remove:
             self.pass_foreign(())
-            self._run(f"add table {rules.FAMILY} {rules.TABLE}\ndelete table {rules.FAMILY} {rules.TABLE}\n")
+            self._run(rules.render_end())
         self._nftables.close()
         self._netlink.close()
         self._nftables = self._netlink = None
@@ -69,13 +77,13 @@ class Firewall:
 
     def publish(self, forwards: Iterable[Forward]) -> None:
         """Send what arrives at published ports to the containers. Raises OSError."""
-        wanted = [forward for forward in forwards if forward.host.version == 4]
+        wanted = [forward for forward in forwards if forward.by_nat]
         if wanted and self._netlink is not None:
             nft.add_elements(self._netlink, nft.NFPROTO_IPV4, rules.TABLE, [encode(f) for f in wanted])
 
     def withdraw(self, forwards: Iterable[Forward]) -> None:
         """Take back ``publish``; what is not published is no error."""
-        wanted = [forward for forward in forwards if forward.host.version == 4]
+        wanted = [forward for forward in forwards if forward.by_nat]
         if wanted and self._netlink is not None:
             nft.remove_elements(self._netlink, nft.NFPROTO_IPV4, rules.TABLE, [encode(f) for f in wanted])
 

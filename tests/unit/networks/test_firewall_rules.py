@@ -52,7 +52,11 @@ def test_an_internal_network_has_no_way_in_or_out() -> None:
     planned = _plan(internal=True)
     assert ("to_docker0", "ct status dnat accept") not in planned
     assert not any(chain == "masq_docker0" for chain, _ in planned)
-    assert planned[-1] == ("forward", 'iifname "docker0" oifname != "docker0" drop')
+    assert planned[-3:] == [
+        ("", "chain out_docker0 { }"),
+        ("out_docker0", 'oifname != "docker0" drop'),
+        ("", 'element leaving { "docker0" : jump out_docker0 }'),
+    ]
 
 
 def test_every_chain_is_made_before_it_is_used() -> None:
@@ -74,6 +78,8 @@ def test_every_chain_is_made_before_it_is_used() -> None:
 def test_the_table_is_replaced_at_once() -> None:
     text = rules.render([Rule("", "chain c { }", "engine", "why"), Rule("c", "drop", "engine", 'a "reason"')])
     assert text.splitlines() == [
+        "add table ip6 sampan",
+        "delete table ip6 sampan",
         "add table ip sampan",
         "delete table ip sampan",
         "add table ip sampan",
