@@ -262,7 +262,7 @@ def remove_default_route(netlink: Netlink, family: int) -> None:
     try:
         netlink.send(Request(_RTM_DELROUTE, 0, body, "remove the default route"))
     except OSError as error:
-        if error.errno != errno.ESRCH:
+        if error.errno not in {errno.ESRCH, errno.ENOENT}:
             raise
 
 

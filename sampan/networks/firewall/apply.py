@@ -23,6 +23,7 @@ class Firewall:
     def __init__(self) -> None:
         self._nftables: nft.Nftables | None = None
         self._netlink: Netlink | None = None
+        self._families: set[str] = set()
 
     def apply(self, wanted: Sequence[Rule], bridges: Sequence[str]) -> None:
         """Put the table with exactly ``wanted`` in place, at once, whatever was there.
@@ -35,11 +36,17 @@ class Firewall:
         except OSError as error:
             raise HostFailure(f"no firewall: {error.strerror}") from error
         self._run(rules.render(wanted))
+        self._families = {rules.FAMILY, *(rule.family for rule in wanted)}
         self.pass_foreign(bridges)
 
     def add(self, wanted: Sequence[Rule]) -> None:
         """Add the rules of one more network, at once. Raises HostFailure if they are refused."""
-        self._run("".join(f"{rules.render_rule(rule)}\n" for rule in wanted))
+        families = {rule.family for rule in wanted} - self._families
+        lines = [f"add table {family} {rules.TABLE}" for family in families]
+        base = [rule for family in families for rule in rules.plan_base(family)]
+        lines += [rules.render_rule(rule) for rule in (*base, *wanted)]
+        self._run("\n".join(lines) + "\n")
+        self._families |= families
 
     def take_back(self, unwanted: Sequence[Rule]) -> None:
         """Take the rules of one network back, at once. Raises HostFailure if they are not there."""
