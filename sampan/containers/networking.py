@@ -1,6 +1,7 @@
 """The networks of a container: those it shall be on, kept in its row, and changing them while it lives."""
 
 from collections.abc import Mapping
+from typing import Final
 
 from sampan.base.errors import EngineError, Forbidden, InvalidParameter
 from sampan.containers.container import Container, Status
@@ -10,8 +11,11 @@ from sampan.networks.errors import AlreadyConnected, NotConnected
 from sampan.networks.service import NetworksService
 from sampan.wire.containers import EndpointSettings, HostConfig
 
-_SHARED = "container sharing network namespace with another container or host cannot be connected to any other network"
-_HOST = "container cannot be disconnected from host network or connected to host network"
+_SHARED: Final = (
+    "container sharing network namespace with another container or host cannot be connected to any other "
+    "network"
+)
+_HOST: Final = "container cannot be disconnected from host network or connected to host network"
 
 
 def wanted_endpoints(

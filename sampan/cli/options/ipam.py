@@ -1,6 +1,7 @@
 """The address pools of ``network create``: which range, gateway and address belongs to which subnet.
 
-The rules and the words are docker/cli's (cli/command/network/create.go); pools keep the order of ``--subnet``.
+The rules and the words are docker/cli's (cli/command/network/create.go); pools are in the order of
+``--subnet``.
 """
 
 TYPE_CHECKING = False
