@@ -192,6 +192,19 @@ class Lifecycle:
         if container.row.host.auto_remove:
             await self._auto_remove(container)
 
+    async def settle(self) -> None:
+        """Finish the teardown of containers that have ended: an exit is answered before it is done."""
+        for container in self._store:
+            if container.row.acquired and not container.state.running and not container.starting:
+                async with container.lock:
+                    await self._tidy_ended(container)
+
+    async def _tidy_ended(self, container: Container) -> None:
+        """Tidy up unless somebody has, or the container was started again; its lock is held."""
+        if container.row.acquired and not container.state.running:
+            await self._launcher.tidy(container)
+            self._store.save(container)
+
     async def _auto_remove(self, container: Container) -> None:
         with contextlib.suppress(NotFound, Conflict):  # somebody was faster
             await self.remove(container, force=True, volumes=True)

@@ -133,6 +133,7 @@ class ContainersService:
         self.on_exec_exit = self._lifecycle.on_exec_exit
         self.on_oom = self._lifecycle.on_oom
         self.restore = self._lifecycle.restore
+        self.settle = self._lifecycle.settle
 
     async def create(
         self, body: CreateContainer, *, name: str | None, platform: str | None = None

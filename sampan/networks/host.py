@@ -193,13 +193,16 @@ class HostNetworks:
         except OSError as error:
             raise HostFailure(_explain(error)) from error
 
-    def remove_network(self, plan: NetworkPlan, *, bridges: Sequence[str]) -> None:
-        """Take back ``create_network``, all of it or the part that was done. Raises HostFailure."""
+    def remove_network(self, plan: NetworkPlan, *, bridges: Sequence[str], families: Collection[str]) -> None:
+        """Take back ``create_network``, all of it or the part that was done.
+
+        The other networks have ``bridges`` and rules of ``families``. Raises HostFailure.
+        """
         try:
             for bridge in plan.bridges:
                 apply.remove_bridge(self._socket(), bridge)
             if self._firewall is not None and plan.rules:
-                self._firewall.take_back(plan.rules)
+                self._firewall.take_back(plan.rules, families=families)
                 self._firewall.pass_foreign(bridges)
         except OSError as error:
             raise HostFailure(_explain(error)) from error

@@ -389,7 +389,9 @@ class NetworksService:
         self._broken[network.id] = "it is being removed"
         plan = DRIVERS[network.driver].plan_network(network)
         try:
-            await self._on_host(self._host.remove_network, plan, bridges=self._bridges())
+            others = [other for known, other in self._plans() if known.id != network.id]
+            families = {rule.family for other in others for rule in other.rules}
+            await self._on_host(self._host.remove_network, plan, bridges=self._bridges(), families=families)
         except HostFailure as error:  # somebody took a part of it away, or it was never made
             _log.info("rules are renewed", extra={"network": network.name, "error": str(error)})
             if self._thread is not None:

@@ -33,6 +33,7 @@ async def create(request: Request, services: Services) -> Response:
 
 @routes.delete("/networks/{name}")
 async def remove(request: Request, services: Services) -> Response:
+    await services.containers.settle()  # those that have ended are on no network
     await services.networks.remove_network(request.path["name"])
     return Response(204)
 
@@ -55,4 +56,5 @@ async def disconnect(request: Request, services: Services) -> Response:
 
 @routes.post("/networks/prune")
 async def prune(request: Request, services: Services) -> Response:
+    await services.containers.settle()
     return json(PrunedNetworks(await services.networks.prune(request.filters()) or None))

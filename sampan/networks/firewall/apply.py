@@ -48,9 +48,16 @@ class Firewall:
         self._run("\n".join(lines) + "\n")
         self._families |= families
 
-    def take_back(self, unwanted: Sequence[Rule]) -> None:
-        """Take the rules of one network back, at once. Raises HostFailure if they are not there."""
-        self._run(rules.render_removal(unwanted))
+    def take_back(self, unwanted: Sequence[Rule], *, families: Collection[str]) -> None:
+        """Take the rules of one network back, at once; other networks still need the tables of ``families``.
+
+        Raises HostFailure if they are not there.
+        """
+        needless = self._families - {rules.FAMILY, *families}
+        lines = [f"delete table {family} {rules.TABLE}\n" for family in needless]
+        kept = [rule for rule in unwanted if rule.family not in needless]
+        self._run("".join((*lines, rules.render_removal(kept))))
+        self._families -= needless
 
     def close(self, *, remove: bool) -> None:
         """Let go of nftables; with ``remove`` take the table and the foreign accepts away."""

@@ -18,7 +18,7 @@ from sampan.kernel.links import IpNetwork
 from sampan.networks.model import Forward, Rule
 
 FAMILY: Final = "ip"
-FAMILIES: Final = ("ip6", "ip")  # a watcher that sees both renewed must see "ip" there at the end
+FAMILIES: Final = ("ip6", "ip")
 TABLE: Final = "sampan"
 PORTS_ANY: Final = "ports_any"
 PORTS_AT: Final = "ports_at"

@@ -9,12 +9,8 @@ from sampan.cli.options.ipam import pools
 
 
 def test_pools_in_the_order_of_their_subnets() -> None:
-    made = pools(
-        ["10.1.0.0/16", "fd00::/64"],
-        ["10.1.5.0/24"],
-        ["fd00::1", "10.1.5.254"],
-        {"a": "10.1.1.5", "b": "fd00::9"},
-    )
+    reserved = {"a": "10.1.1.5", "b": "fd00::9"}
+    made = pools(["10.1.0.0/16", "fd00::/64"], ["10.1.5.0/24"], ["fd00::1", "10.1.5.254"], reserved)
     assert made == [
         {
             "Subnet": "10.1.0.0/16",

@@ -162,7 +162,7 @@ def test_ipv6_networks() -> None:
         (
             {"Options": {"com.docker.network.bridge.enable_icc": "maybe"}},
             InvalidParameter,
-            "neither true nor false",
+            "neither true",
         ),
         (
             {"Options": {"com.docker.network.bridge.gateway_mode_ipv4": "routed"}},
