@@ -37,13 +37,17 @@ def test_pools_that_do_not_fit_are_not_sent(daemon: FakeDaemon, sampan: Sampan) 
     ("args", "settings"),
     [
         ([], {}),
-        (["--ip", "10.0.0.9", "--alias", "x", "--alias", "y"], None),
-        (["--gw-priority", "3", "--driver-opt", "a=b", "--link", "db:store"], None),
+        (
+            ["--ip", "10.0.0.9", "--alias", "x", "--alias", "y"],
+            {"IPAMConfig": {"IPv4Address": "10.0.0.9"}, "Aliases": ["x", "y"]},
+        ),
+        (
+            ["--gw-priority", "3", "--driver-opt", "a=b", "--link", "db:store"],
+            {"GwPriority": 3, "DriverOpts": {"a": "b"}, "Links": ["db:store"]},
+        ),
     ],
 )
-def test_connect(
-    daemon: FakeDaemon, sampan: Sampan, args: list[str], settings: dict[str, str] | None
-) -> None:
+def test_connect(daemon: FakeDaemon, sampan: Sampan, args: list[str], settings: dict[str, object]) -> None:
     daemon.on("POST", "/networks/mine/connect", status=200)
     assert sampan("network", "connect", *args, "mine", "web").code == 0
     assert json.loads(daemon.requests[0].body) == {"Container": "web", "EndpointConfig": settings}
