@@ -23,6 +23,7 @@ check: $(VENV)/.ready ## Format, lint, types, imports, unit tests
 	$(BIN)/ruff format --check sampan tests setup.py
 	$(BIN)/ruff check sampan tests setup.py
 	$(BIN)/mypy
+	cd tests && ../$(BIN)/mypy --config-file ../pyproject.toml --explicit-package-bases .
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest tests/unit
 
@@ -44,5 +45,5 @@ bench: $(VENV)/.ready ## Compare with the container engines that this machine ha
 	tests/benchmarks/run $(BIN)
 
 clean: ## Remove what was built
-	rm -rf $(VENV) build dist *.egg-info sampan/_bin .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) build dist *.egg-info sampan/_bin .mypy_cache .ruff_cache .import_linter_cache tests/.mypy_cache
 	find sampan tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -46,7 +46,7 @@ run sampan ps
 run sampan logs web
 run sampan exec web ps
 run sampan inspect -f '{{.State.Status}} with pid {{.State.Pid}}, address {{.NetworkSettings.IPAddress}}' web
-run sampan stop web
+run sampan stop -t 1 web
 run sampan rm web
 
 kill "$daemon" && wait "$daemon" || true

@@ -1,9 +1,10 @@
 """Making a container from a create request: checks, names, mounts, volumes, and the row at last."""
 
+import contextlib
 import time
 from collections.abc import Sequence
 
-from sampan.base.errors import InvalidParameter
+from sampan.base.errors import InvalidParameter, NotFound
 from sampan.base.events import EventBus
 from sampan.base.faults import point
 from sampan.base.ids import new_id
@@ -77,6 +78,15 @@ class Creation:
         if not host.privileged:
             host.masked_paths = list(masked_paths()) if host.masked_paths is None else host.masked_paths
             host.readonly_paths = list(READONLY_PATHS) if host.readonly_paths is None else host.readonly_paths
+        self._launcher.check_runtime(host.runtime)
+        if host.storage_opt:
+            raise InvalidParameter(
+                "--storage-opt is supported only for overlay over xfs with 'pquota' mount option"
+            )
+        if host.storage_opt:
+            raise InvalidParameter(
+                f"--storage-opt is not supported by the storage driver {self._storage_driver}"
+            )
         check_policy(host.restart_policy)
         check_network_mode(config, host)
         warnings = check_host_config(config, host, self._facts)
@@ -100,6 +110,7 @@ class Creation:
                 volume_driver=host.volume_driver,
                 volume_path=self._volumes.path,
                 inherited=self._inherited(host.volumes_from or []),
+                tmpfs=host.tmpfs or {},
             )
             for link in () if self._launcher.by_name(container) else host.links or ():
                 self._store.find(split_link(link)[0])
@@ -159,6 +170,10 @@ class Creation:
         name = entry.point.name
         if name in known:
             return
-        undo.add(self._volumes.remove, name)
+        undo.add(self._forget_volume, name)
         labels = {"com.docker.volume.anonymous": ""} if entry.anonymous else None
         await self._volumes.create(name, driver=entry.point.driver, labels=labels)
+
+    async def _forget_volume(self, name: str) -> None:
+        with contextlib.suppress(NotFound):  # it was not even made
+            await self._volumes.remove(name)

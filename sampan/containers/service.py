@@ -132,6 +132,7 @@ class ContainersService:
         self.on_exit = self._lifecycle.on_exit
         self.on_exec_exit = self._lifecycle.on_exec_exit
         self.on_oom = self._lifecycle.on_oom
+        self.release_ended = self._launcher.release_ended = self._lifecycle.release_ended
         self.restore = self._lifecycle.restore
         self.settle = self._lifecycle.settle
 
@@ -456,6 +457,10 @@ class ContainersService:
     async def exec_resize(self, exec_id: str, rows: int, cols: int) -> None:
         """Set the size of its terminal."""
         await self._execs.resize(exec_id, rows, cols)
+
+    async def exec_wait(self, exec_id: str) -> int:
+        """Wait for its end; return its exit code."""
+        return await self._execs.wait(exec_id)
 
     def exec_inspect(self, exec_id: str) -> InspectedExec:
         """Return its state."""

@@ -59,7 +59,7 @@ def _links() -> frozenset[str]:
 
 
 def look(daemon: Daemon) -> Traces:
-    """Look at the host: all of the namespace's mounts, links and rules, and the daemon's cgroups and shims."""
+    """Look at the host: the namespace's mounts, links and rules, and the daemon's cgroups and shims."""
     return Traces(
         _mounts(),
         _links(),

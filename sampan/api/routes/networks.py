@@ -33,7 +33,7 @@ async def create(request: Request, services: Services) -> Response:
 
 @routes.delete("/networks/{name}")
 async def remove(request: Request, services: Services) -> Response:
-    await services.containers.settle()  # those that have ended are on no network
+    await services.containers.release_ended()  # those that have ended are on no network
     await services.networks.remove_network(request.path["name"])
     return Response(204)
 
@@ -56,5 +56,5 @@ async def disconnect(request: Request, services: Services) -> Response:
 
 @routes.post("/networks/prune")
 async def prune(request: Request, services: Services) -> Response:
-    await services.containers.settle()
+    await services.containers.release_ended()
     return json(PrunedNetworks(await services.networks.prune(request.filters()) or None))

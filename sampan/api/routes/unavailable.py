@@ -35,7 +35,6 @@ _SUBJECTS: Final = {
     "Building images is": ["POST /build", "POST /build/cancel", "POST /session", "POST /grpc"],
     "Pulling and importing images is": ["POST /images/create"],
     "Pushing images is": ["POST /images/{name...}/push"],
-    "Pruning images is": ["POST /images/prune"],
     "Saving images is": ["GET /images/get", "GET /images/{name...}/get"],
     "Searching for images is": ["GET /images/search"],
     "Listing attestations is": ["GET /images/{name...}/attestations"],

@@ -4,9 +4,8 @@ import json
 import threading
 
 import pytest
+from support.command_line import Sampan
 from support.fake_daemon import FakeDaemon, Received, Reply
-
-from tests.unit.cli.commands.conftest import Sampan
 
 
 def test_goes_on_past_errors_and_tells_them_at_the_end(daemon: FakeDaemon, sampan: Sampan) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.command_line import Sampan
+from support.contexts import save_context
 from support.fake_daemon import FakeDaemon
-
-from tests.unit.cli.commands.conftest import Sampan
 
 CONTAINER = {
     "Id": "a" * 64,
@@ -185,13 +185,11 @@ def test_info(daemon: FakeDaemon, sampan: Sampan) -> None:
 
 
 def test_doctor(daemon: FakeDaemon, sampan: Sampan) -> None:
-    facts = {"SwapLimit": False, "MemoryLimit": True, "SecurityOptions": ["name=seccomp,profile=builtin"]}
+    facts = {"HostLacks": ["CONFIG_IPVLAN is not set in this kernel: no ipvlan networks"]}
     daemon.on("GET", "/info", json={**facts, "Runtimes": {"runc": {}, "crun": {}}, "DefaultRuntime": "crun"})
     done = sampan("doctor")
     assert "runtimes crun (default), runc\n" in done.out
-    assert "  - swap limits (--memory-swap)\n" in done.out
-    assert "memory limits" not in done.out
-    assert "system calls" not in done.out
+    assert "  - CONFIG_IPVLAN is not set in this kernel: no ipvlan networks\n" in done.out
     assert sampan("-H", "unix:///nope.sock", "doctor").err.endswith("start it first\n")
 
 
@@ -210,8 +208,6 @@ def test_networks_by_name(daemon: FakeDaemon, sampan: Sampan) -> None:
 
 
 def test_contexts(sampan: Sampan, environment: dict[str, str], tmp_path: Path) -> None:
-    from tests.unit.client.test_config import save_context
-
     save_context(tmp_path / ".docker", "far", "tcp://far:1")
     del environment["DOCKER_HOST"]
     assert sampan("context", "show").out == "default\n"

@@ -1,11 +1,14 @@
 """The program around the commands: help, what is not built yet, broken pipes, starting the daemon."""
 
 import os
+import shutil
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from support.command_line import Sampan
 from support.fake_daemon import FakeDaemon
 
 from sampan.cli import daemon_start
@@ -16,7 +19,6 @@ from sampan.cli.main import find_command
 from sampan.cli.parser import Flags, Parsed
 from sampan.cli.table import COMMANDS as KNOWN
 from sampan.client.endpoint import Endpoint
-from tests.unit.cli.commands.conftest import Sampan
 
 PROGRAM = str(Path(__file__).resolve().parents[4] / "bin" / "sampan")
 
@@ -106,10 +108,18 @@ def test_the_daemon_is_started_and_waited_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(daemon_start, "log_file", lambda _app: str(tmp_path / "log"))
-    listen = (
-        f"import socket; s = socket.socket(socket.AF_UNIX); s.bind('{tmp_path}/d'); s.listen(); s.accept()"
-    )
-    write_program(tmp_path / "sampand", f'#!/bin/sh\necho "in $PWD"\nexec python3 -c "{listen}"\n')
+    program = f"""#!/usr/bin/env python3
+import os, socket
+print("in", os.getcwd(), flush=True)
+listener = socket.socket(socket.AF_UNIX)
+listener.bind("{tmp_path}/d")
+listener.listen()
+client = listener.accept()[0]
+client.recv(999)
+client.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 0\\r\\n\\r\\n")
+client.recv(999)
+"""
+    write_program(tmp_path / "sampand", program)
     made = app(environment | {"PATH": os.environ["PATH"]}, str(tmp_path / "sampan"))
     client = made.client_of(Endpoint(f"unix://{tmp_path}/d"))
     daemon_start._start(made, client)
@@ -162,6 +172,23 @@ def test_from_anywhere(tmp_path: Path) -> None:
             [*command, "--version"], cwd=tmp_path, capture_output=True, text=True, check=True
         )
         assert done.stdout.startswith("Sampan version")
+
+
+@pytest.mark.parametrize("editable", [True, False])
+def test_installed_in_an_environment(tmp_path: Path, editable: bool) -> None:
+    checkout = Path(PROGRAM).parent.parent
+    version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    site = tmp_path / "lib" / version / "site-packages"
+    site.mkdir(parents=True)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/python3").symlink_to(Path(sys.executable).resolve())
+    shutil.copy(PROGRAM, tmp_path / "bin/sampan")
+    if editable:
+        (site / "__editable__.sampan-0.1.0.pth").write_text(f"{checkout}\n")
+    else:
+        (site / "sampan").symlink_to(checkout / "sampan")
+    command = [str(tmp_path / "bin/sampan"), "--version"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.startswith("Sampan")
 
 
 def test_socket_names_have_a_limit(sampan: Sampan) -> None:

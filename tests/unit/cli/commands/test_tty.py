@@ -25,6 +25,7 @@ class Shell:
         self.changed = threading.Condition()
         self._daemon = daemon
         self.ended = threading.Event()
+        self.mortal = True
         self._code = code
         daemon.on("POST", "/containers/create", json={"Id": ID, "Warnings": []})
         daemon.on("POST", f"/containers/{ID}/attach", hijack=self._attached)
@@ -60,7 +61,8 @@ class Shell:
         with self.changed:
             self.killed.append(request.query["signal"])
             self.changed.notify_all()
-        self.ended.set()
+        if self.mortal:
+            self.ended.set()
         return Reply(204)
 
 
@@ -136,6 +138,22 @@ def test_a_signal_is_passed_on(shell: Shell, environment: dict[str, str]) -> Non
         with shell.changed:
             assert shell.changed.wait_for(lambda: shell.killed == ["10"], 10)
         window.expect("code 5")
+
+
+def test_the_third_interrupt_ends_the_client(shell: Shell, environment: dict[str, str]) -> None:
+    shell.mortal = False
+    command = f"exec {PROGRAM} run -it busybox sh"
+    with terminal(environment, f"sh -c 'echo pid $$; {command}'; echo code $?") as window:
+        pid = window.expect("\n").split()[-1]
+        window.expect("ready")
+        for count in (1, 2, 3):
+            subprocess.run(["kill", "-INT", pid], check=True)
+            if count < 3:
+                with shell.changed:
+                    assert shell.changed.wait_for(lambda count=count: len(shell.killed) == count, 10)  # type: ignore[misc]
+        window.expect("got 3 SIGTERM/SIGINTs, forcefully exiting")
+        window.expect("code 1")
+        assert is_restored(window)
 
 
 def test_without_a_proxy_a_signal_ends_the_client_and_the_terminal_comes_back(
