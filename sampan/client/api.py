@@ -399,6 +399,29 @@ class Client(Session):
         query = {"verbose": verbose, "scope": scope or None}
         return document(self.begin("GET", f"/networks/{quote(network)}", query).result())
 
+    def create_network(self, body: "Json") -> "Json":
+        """Create a network as the API's document ``body`` says; return Id and Warning."""
+        return document(self.begin("POST", "/networks/create", json=body).result())
+
+    def remove_network(self, network: str) -> None:
+        """Remove a network."""
+        self.begin("DELETE", f"/networks/{quote(network)}").result()
+
+    def connect_network(self, network: str, container: str, settings: "Json | None" = None) -> None:
+        """Attach a container to a network; ``settings`` are the API's EndpointSettings."""
+        body = {"Container": container, "EndpointConfig": settings or {}}
+        self.begin("POST", f"/networks/{quote(network)}/connect", json=body).result()
+
+    def disconnect_network(self, network: str, container: str, *, force: bool = False) -> None:
+        """Detach a container from a network; ``force``: even if the container is no more."""
+        body = {"Container": container, "Force": force}
+        self.begin("POST", f"/networks/{quote(network)}/disconnect", json=body).result()
+
+    def prune_networks(self, filters: "Filters | None" = None) -> "Json":
+        """Remove the networks that no container is on; return NetworksDeleted."""
+        query = {"filters": render_filters(filters)}
+        return document(self.begin("POST", "/networks/prune", query).result())
+
 
 def checked(messages: "Iterable[Json]") -> "Iterator[Json]":
     """Pass the messages of a progress stream on; raise StreamFailed at one that is an error."""

@@ -6,7 +6,7 @@ way back first; ``tidy`` is that same way back, used after an exit, a failed sta
 
 import asyncio
 import shutil
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +21,7 @@ from sampan.containers.errors import IsRestarting
 from sampan.containers.mounts import parse_tmpfs
 from sampan.containers.output import log_target
 from sampan.kernel.fs import remove_tree
-from sampan.networks.service import NetworksService, SandboxRequest
+from sampan.networks.service import NetworksService, Sandbox, SandboxRequest
 from sampan.oci.spec import OciMount
 from sampan.runtime.init import find_init
 from sampan.runtime.resources import cgroup_path
@@ -66,6 +66,8 @@ class Launcher:
         self._spec = spec
         self._defaults = defaults
         self._find = find
+        # Gives back what containers hold that have just ended: their exit was answered before that is done.
+        self.release_ended: Callable[[], Awaitable[bool]] = _nothing
 
     def folder(self, container_id: str) -> Path:
         """Return the directory of the container's bundle, logs and files."""
@@ -172,29 +174,44 @@ class Launcher:
                 return None
             return other.row.network.sandbox_key
         request = self.sandbox_request(container)
-        sandbox = await self._networks.open_sandbox(request)
-        default = sandbox.networks.get("bridge")
-        row.network = NetworkSettings(
+        try:
+            sandbox = await self._networks.open_sandbox(request)
+        except EngineError:
+            if not await self.release_ended():
+                raise
+            sandbox = await self._networks.open_sandbox(request)
+        self.show_sandbox(container, sandbox)
+        return sandbox.sandbox_key if mode != "host" else None
+
+    def show_sandbox(self, container: Container, sandbox: Sandbox) -> None:
+        """Put what ``sandbox`` is into the container's row."""
+        network = container.row.network = NetworkSettings(
             sandbox_id=sandbox.sandbox_id,
             sandbox_key=sandbox.sandbox_key,
             ports=sandbox.ports,
-            networks=sandbox.networks,
+            networks=dict(sandbox.networks),
         )
+        default = sandbox.networks.get("bridge")
         if default is not None:
-            row.network.endpoint_id = default.endpoint_id
-            row.network.gateway = default.gateway
-            row.network.ip_address = default.ip_address
-            row.network.ip_prefix_len = default.ip_prefix_len
-            row.network.ipv6_gateway = default.ipv6_gateway
-            row.network.global_ipv6_address = default.global_ipv6_address
-            row.network.global_ipv6_prefix_len = default.global_ipv6_prefix_len
-            row.network.mac_address = default.mac_address
-        return sandbox.sandbox_key if mode != "host" else None
+            network.endpoint_id = default.endpoint_id
+            network.gateway = default.gateway
+            network.ip_address = default.ip_address
+            network.ip_prefix_len = default.ip_prefix_len
+            network.ipv6_gateway = default.ipv6_gateway
+            network.global_ipv6_address = default.global_ipv6_address
+            network.global_ipv6_prefix_len = default.global_ipv6_prefix_len
+            network.mac_address = default.mac_address
+
+    @staticmethod
+    def by_name(container: Container) -> bool:
+        """Tell whether the container's links are names on its networks, and no legacy links."""
+        return bool(container.row.endpoints) and "bridge" not in container.row.endpoints
 
     def sandbox_request(self, container: Container, *, links: bool = True) -> SandboxRequest:
         """Return what the container wants of the networks; ``links`` are resolved only when it starts."""
         row = container.row
         config, host = row.config, row.host
+        legacy = links and not self.by_name(container)
         return SandboxRequest(
             container=container.id,
             name=container.name,
@@ -210,8 +227,9 @@ class Launcher:
             dns_options=host.dns_options or (),
             extra_hosts=host.extra_hosts or (),
             mac_address=config.mac_address or "",
-            links=links_of.resolve(host.links or (), self._find) if links else (),
+            links=links_of.resolve(host.links or (), self._find) if legacy else (),
             files=self.folder(container.id),
+            detached=row.detached,
         )
 
     def _joined(self, mode: str, container: Container, kind: str) -> Container:
@@ -301,7 +319,10 @@ class Launcher:
             config=row.config,
             host=row.host,
             args=[row.path, *row.args],
-            env=[*links_of.variables(container, self._find), *(row.config.env or [])],
+            env=[
+                *(() if self.by_name(container) else links_of.variables(container, self._find)),
+                *(row.config.env or []),
+            ],
             rootfs=rootfs,
             hostname=default_hostname(row.config, container.id),
             domainname=row.config.domainname,
@@ -314,6 +335,10 @@ class Launcher:
             cgroupns=row.host.cgroupns_mode,
             runtime=row.host.runtime,
         )
+
+
+async def _nothing() -> bool:
+    return False
 
 
 def _console_size(size: list[int] | None) -> tuple[int, int] | None:

@@ -199,6 +199,25 @@ class Lifecycle:
                 await self._launcher.tidy(container)
                 self._store.record(container)
 
+    async def release_ended(self) -> bool:
+        """Give back addresses, ports and endpoints of containers that have ended; tell if there were any.
+
+        An exit is answered before that is done, so that whoever needs them next may be too early.
+        """
+        found = False
+        for container in self._store:
+            if container.row.acquired and not container.state.pid and not container.starting:
+                async with container.lock:
+                    found = await self._release(container) or found
+        return found
+
+    async def _release(self, container: Container) -> bool:
+        """Release unless it was started again; its lock is held."""
+        if not container.row.acquired or container.state.pid:
+            return False
+        await self._launcher.release(container)
+        return True
+
     async def _auto_remove(self, container: Container) -> None:
         with contextlib.suppress(NotFound, Conflict):  # somebody was faster
             await self.remove(container, force=True, volumes=True)

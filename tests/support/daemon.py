@@ -144,11 +144,13 @@ def running_daemon(folder: Path, *flags: str) -> Iterator[Daemon]:
 
 
 def remove_everything(daemon: Daemon) -> None:
-    """Remove every container of ``daemon``, and wait until their removal is done."""
+    """Remove every container and network of ``daemon``, and wait until their removal is done."""
     client = daemon.client()
     try:
         for container in client.containers.list(all=True, ignore_removed=True):
             with contextlib.suppress(docker.errors.NotFound, docker.errors.APIError):
                 container.remove(force=True, v=True)
+        for network in client.networks.list(filters={"type": "custom"}):
+            network.remove()
     finally:
         client.close()

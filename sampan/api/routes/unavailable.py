@@ -40,12 +40,6 @@ _SUBJECTS: Final = {
     "Listing attestations is": ["GET /images/{name...}/attestations"],
     "Asking registries is": ["GET /distribution/{name...}/json"],
     "Logging in to registries is": ["POST /auth"],
-    "Creating networks is": ["POST /networks/create"],
-    "Removing networks is": ["DELETE /networks/{name}"],
-    "Connecting containers to further networks is": [
-        "POST /networks/{name}/connect",
-        "POST /networks/{name}/disconnect",
-    ],
     "Swarm mode is": ["POST /swarm/init", "POST /swarm/join"],
     "Managing plugins is": [
         "GET /plugins/privileges",
