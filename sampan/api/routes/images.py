@@ -1,12 +1,14 @@
 """Images: what there is, loading, naming, removing."""
 
-from sampan.api.progress import progress_lines
+from sampan.api.progress import begun, progress_lines
 from sampan.api.render import render_image, render_images
 from sampan.api.request import Request
 from sampan.api.response import Response, StreamResponse, json
 from sampan.api.router import Routes
 from sampan.api.services import Services
-from sampan.base.errors import InvalidParameter
+from sampan.base.errors import InvalidParameter, NotImplementedHere
+from sampan.registry.auth import NOBODY, Credentials, parse_auth_header
+from sampan.registry.errors import InvalidAuth
 
 routes = Routes()
 
@@ -66,6 +68,44 @@ def load(request: Request, services: Services) -> StreamResponse:
             ),
         )
     )
+
+
+@routes.post("/images/create")
+async def create(request: Request, services: Services) -> StreamResponse:
+    query = request.query
+    name, tag = query.text("fromImage"), query.text("tag")
+    if query.text("fromSrc") or not name:
+        raise NotImplementedHere("Importing images is not supported by this version of sampan")
+    platform = query.text("platform") if request.version >= (1, 32) else ""
+    credentials = _credentials(request, strict=False)
+    lines = progress_lines(
+        "pull",
+        lambda progress: services.images.pull(
+            pull_name(name, tag), progress, platform=platform or None, credentials=credentials
+        ),
+        raises=True,
+    )
+    return StreamResponse(await begun(lines))
+
+
+def pull_name(name: str, tag: str) -> str:
+    """Return one reference for the parameters fromImage and tag, which may be a digest."""
+    if not tag:
+        return name
+    bare = name.partition("@")[0]
+    if ":" in bare.rpartition("/")[2]:
+        bare = bare.rpartition(":")[0]
+    return f"{bare}@{tag}" if ":" in tag else f"{bare}:{tag}"
+
+
+def _credentials(request: Request, *, strict: bool) -> Credentials:
+    """Return whom the request speaks for; unless ``strict``, what cannot be read is nobody."""
+    try:
+        return parse_auth_header(request.head.headers.get("x-registry-auth", ""))
+    except InvalidAuth:
+        if strict:
+            raise
+        return NOBODY
 
 
 @routes.post("/sampan/images/bootstrap")

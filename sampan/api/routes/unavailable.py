@@ -33,7 +33,6 @@ _SUBJECTS: Final = {
     ],
     "Making images from containers is": ["POST /commit"],
     "Building images is": ["POST /build", "POST /build/cancel", "POST /session", "POST /grpc"],
-    "Pulling and importing images is": ["POST /images/create"],
     "Pushing images is": ["POST /images/{name...}/push"],
     "Pruning images is": ["POST /images/prune"],
     "Saving images is": ["GET /images/get", "GET /images/{name...}/get"],
