@@ -42,6 +42,7 @@ from sampan.wire.system import Progress
 
 if TYPE_CHECKING:
     from sampan.images.pull import Puller
+    from sampan.images.push import Pusher
 
 _log = logging.getLogger(__name__)
 _CACHED: Final = 256  # images whose configuration is kept decoded
@@ -93,7 +94,9 @@ class ImagesService:
         self._loader = Loader(self._content, self._installer, self._store, self._loaded, limits)
         self._registries = registries or Registries(RegistrySettings())
         self._snapshots = storage
+        self._limits = limits
         self._pulls: Puller | None = None
+        self._pushes: Pusher | None = None
         self._tasks = Tasks("images")
         self._removing = asyncio.Lock()
         self._pruning = False
@@ -262,6 +265,40 @@ class ImagesService:
             credentials=credentials,
         )
 
+    async def push(
+        self,
+        name: str,
+        tag: str,
+        progress: Callable[[Progress], None],
+        *,
+        platform: str | None = None,
+        credentials: Credentials = NOBODY,
+    ) -> None:
+        """Push the image ``name`` with ``tag`` to its registry; no tag at all: all its tags.
+
+        ``progress`` gets Docker's messages. Raises InvalidReference and what ``Pusher.push`` raises.
+        """
+        reference = parse_normalized(name)
+        if tag:
+            reference = reference.with_tag(tag)
+        wanted = parse_platform(platform) if platform else None
+        await self._pusher().push(reference, progress, platform=wanted, credentials=credentials)
+
+    def _pusher(self) -> "Pusher":
+        if self._pushes is None:
+            from sampan.images.pack import Packer
+            from sampan.images.push import Pusher
+
+            self._pushes = Pusher(
+                self._registries,
+                self._content,
+                self._installer,
+                self._store,
+                Packer(self._content, self._store, self._limits),
+                self._pushed,
+            )
+        return self._pushes
+
     def _puller(self) -> "Puller":
         if self._pulls is None:
             from sampan.images.pull import Puller  # most daemons' starts are not followed by a pull
@@ -278,6 +315,12 @@ class ImagesService:
 
     def _pulled(self, reference: Reference, image_id: str) -> None:
         self._cache.pop(image_id, None)
+        self._publish_transfer("pull", reference, image_id)
+
+    def _pushed(self, reference: Reference, image_id: str) -> None:
+        self._publish_transfer("push", reference, image_id)
+
+    def _publish_transfer(self, action: str, reference: Reference, image_id: str) -> None:
         record = self._store.get(image_id)
         labels = (record.labels or {}) if record is not None else {}
         self._events.publish("image", "pull", reference.familiar, {**labels, "name": reference.familiar_name})

@@ -16,7 +16,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import msgspec
 
 from sampan.registry.challenge import Challenge, parse_challenges
-from sampan.registry.errors import BadAnswer, InvalidAuth, RefusedUnauthorized, refusal
+from sampan.registry.errors import BadAnswer, InvalidAuth, NoCredentials, refusal
 from sampan.registry.transport import MAX_ERROR, Content, Transport
 
 _CLIENT: Final = "docker"
@@ -125,7 +125,7 @@ class Authorizer:
     async def answer(self, www_authenticate: str, used: str) -> bool:
         """Take up the challenge of a 401 to a request that carried ``used``; False: there is no more to show.
 
-        Raises RefusedUnauthorized, and what the token server's answers raise.
+        Raises NoCredentials, and what the token server's answers raise.
         """
         async with self._lock:
             if self._value != used:
@@ -138,7 +138,7 @@ class Authorizer:
                 return True
             if "basic" in challenges:
                 if not self._credentials.basic:
-                    raise RefusedUnauthorized(401, "", "no basic auth credentials")
+                    raise NoCredentials
                 if used:
                     return False
                 self._value = self._credentials.basic

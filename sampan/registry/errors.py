@@ -55,6 +55,14 @@ class RefusedUnauthorized(Refused, Unauthorized):
     """HTTP 401."""
 
 
+class NoCredentials(RefusedUnauthorized):
+    """The registry wants a name and a password, and there are none."""
+
+    def __init__(self, method: str = "", url: str = "") -> None:
+        where = f'{method.capitalize()} "{url}": ' if url else ""
+        super().__init__(401, "", f"{where}no basic auth credentials")
+
+
 class RefusedForbidden(Refused, Forbidden):
     """HTTP 403."""
 

@@ -29,8 +29,8 @@ from sampan.registry.auth import Authorizer
 from sampan.registry.errors import (
     BadAnswer,
     ConnectionFailed,
+    NoCredentials,
     NotTLS,
-    RefusedUnauthorized,
     refusal,
 )
 from sampan.registry.settings import Endpoint
@@ -110,14 +110,11 @@ class Repository:
         raise failure or BadAnswer(f"{endpoint.host} is no registry")
 
     async def _show(self, url: str, method: str, headers: Mapping[str, str], used: str) -> bool:
-        """Answer a 401. Raises RefusedUnauthorized as Docker words it."""
+        """Answer a 401; False: there is no more to show. Raises NoCredentials."""
         try:
             return await self.authorizer.answer(headers.get("www-authenticate", ""), used)
-        except RefusedUnauthorized as error:
-            if error.code:
-                raise
-            verb = method.capitalize()
-            raise RefusedUnauthorized(401, "", f'{verb} "{url}": {error}') from error
+        except NoCredentials:
+            raise NoCredentials(method, url) from None
 
     @asynccontextmanager
     async def request(

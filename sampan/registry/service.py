@@ -6,9 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sampan.base.errors import InvalidParameter, Unauthorized
+from sampan.oci.config import parse_config
+from sampan.oci.descriptor import Descriptor
+from sampan.oci.manifest import parse_index, parse_manifest
+from sampan.oci.media_types import CONFIGS, INDEXES
+from sampan.oci.platform import Platform
 from sampan.oci.reference import DEFAULT_DOMAIN, Reference
 from sampan.registry.auth import NOBODY, Authorizer, Credentials
-from sampan.registry.errors import BadAnswer, RefusedUnauthorized
+from sampan.registry.errors import BadAnswer, NoCredentials, Refused, pull_error
 from sampan.registry.repository import Repository
 from sampan.registry.settings import (
     HUB,
@@ -98,6 +103,27 @@ class Registries:
             )
         return found
 
+    async def inspect(
+        self, reference: Reference, credentials: Credentials = NOBODY
+    ) -> tuple[Descriptor, list[Platform]]:
+        """Return what ``reference`` stands for in its registry, and the platforms of its images.
+
+        Raises NotFoundThere and its kin in Docker's words.
+        """
+        repository = (await self.repositories(reference, credentials))[-1]
+        try:
+            document = await repository.manifest(reference.digest or reference.tag)
+            if document.descriptor.media_type in INDEXES:
+                entries = parse_index(document.data).manifests
+                return document.descriptor, [entry.platform for entry in entries if entry.platform]
+            manifest = parse_manifest(document.data)
+            if manifest.config.media_type not in CONFIGS:
+                return document.descriptor, []
+            config = parse_config(await repository.document(manifest.config))
+        except Refused as error:
+            raise pull_error(error, reference) from error
+        return document.descriptor, [config.platform] if config.architecture else []
+
     async def login(self, credentials: Credentials) -> LoggedIn:
         """Check credentials with the registry they name. Raises Unauthorized in Docker's words."""
         host = login_host(credentials.server_address)
@@ -106,7 +132,9 @@ class Registries:
         repository = Repository(self.transport, endpoint, "", authorizer, attempts=1)
         try:
             base = await repository.open()
-        except RefusedUnauthorized as error:
+        except NoCredentials:
+            raise
+        except Refused as error:
             raise Unauthorized(f'Get "https://{host}/v2/": {error}') from error
         url = f"{base}/v2/"
         used = await authorizer.header()

@@ -7,8 +7,12 @@ from sampan.api.response import Response, StreamResponse, json
 from sampan.api.router import Routes
 from sampan.api.services import Services
 from sampan.base.errors import InvalidParameter, NotImplementedHere
-from sampan.registry.auth import NOBODY, Credentials, parse_auth_header
+from sampan.oci.digest import Digest
+from sampan.oci.reference import parse_any
+from sampan.registry.auth import NOBODY, AuthDocument, Credentials, credentials_of, parse_auth_header
 from sampan.registry.errors import InvalidAuth
+from sampan.wire.images import DistributionInspect, OCIDescriptor, OCIPlatform
+from sampan.wire.system import AuthStatus
 
 routes = Routes()
 
@@ -86,6 +90,49 @@ async def create(request: Request, services: Services) -> StreamResponse:
         raises=True,
     )
     return StreamResponse(await begun(lines))
+
+
+@routes.post("/images/{name...}/push")
+async def push(request: Request, services: Services) -> StreamResponse:
+    name, tag = request.path["name"], request.query.text("tag")
+    platform = _platform(request, (1, 46))
+    credentials = _credentials(request, strict=True)
+    lines = progress_lines(
+        "push",
+        lambda progress: services.images.push(
+            name, tag, progress, platform=platform, credentials=credentials
+        ),
+        raises=True,
+    )
+    return StreamResponse(await begun(lines))
+
+
+@routes.get("/distribution/{name...}/json")
+async def distribution(request: Request, services: Services) -> Response:
+    name = request.path["name"]
+    reference = parse_any(name)
+    if isinstance(reference, Digest):
+        raise InvalidParameter(f"unknown image reference format: {name}")
+    found, platforms = await services.registries.inspect(
+        reference.with_default_tag(), _credentials(request, strict=False)
+    )
+    return json(
+        DistributionInspect(
+            OCIDescriptor(found.media_type, found.digest, found.size),
+            [
+                OCIPlatform(each.architecture, each.os, each.os_version, list(each.os_features), each.variant)
+                for each in platforms
+            ],
+        )
+    )
+
+
+@routes.post("/auth")
+async def login(request: Request, services: Services) -> Response:
+    """Check credentials; the password is not kept."""
+    document = await request.document(AuthDocument)
+    done = await services.registries.login(credentials_of(document))
+    return json(AuthStatus("Login Succeeded", done.identity_token))
 
 
 def pull_name(name: str, tag: str) -> str:

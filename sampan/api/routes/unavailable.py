@@ -33,13 +33,10 @@ _SUBJECTS: Final = {
     ],
     "Making images from containers is": ["POST /commit"],
     "Building images is": ["POST /build", "POST /build/cancel", "POST /session", "POST /grpc"],
-    "Pushing images is": ["POST /images/{name...}/push"],
     "Pruning images is": ["POST /images/prune"],
     "Saving images is": ["GET /images/get", "GET /images/{name...}/get"],
     "Searching for images is": ["GET /images/search"],
     "Listing attestations is": ["GET /images/{name...}/attestations"],
-    "Asking registries is": ["GET /distribution/{name...}/json"],
-    "Logging in to registries is": ["POST /auth"],
     "Creating networks is": ["POST /networks/create"],
     "Removing networks is": ["DELETE /networks/{name}"],
     "Connecting containers to further networks is": [
