@@ -65,7 +65,9 @@ class Download:
     def begin(self) -> int:
         """Open the file and hash what an earlier try has left; return how many bytes that is."""
         if self._file < 0:
-            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            with self._changed:
+                self._file = file
             if os.fstat(self._file).st_size > self.size:
                 os.ftruncate(self._file, 0)
             while piece := os.read(self._file, _BATCH):
@@ -116,10 +118,21 @@ class Download:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Give the file back."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+        """Give the file back; who reads it has a descriptor of their own."""
+        with self._changed:
+            if self._file >= 0:
+                os.close(self._file)
+                self._file = -1
+
+    def descriptor(self) -> int:
+        """Return a descriptor of the file for somebody who has waited for bytes of it."""
+        with self._changed:
+            if self._file >= 0:
+                return os.dup(self._file)
+            try:
+                return os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:  # another pull has kept it
+                return os.open(self._content.path(self.digest), os.O_RDONLY | os.O_CLOEXEC)
 
     def keep(self) -> Digest:
         """Make the file a blob of the content store."""
@@ -155,18 +168,20 @@ class Download:
 class Following(io.RawIOBase):
     """A file that is being written, read as if it were whole."""
 
-    def __init__(self, download: Download, path: str) -> None:
+    def __init__(self, download: Download) -> None:
         super().__init__()
         self.stopped = False
         self._download = download
         self._at = 0
-        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._fd = -1
 
     def read(self, size: int = -1, /) -> bytes:
         """Return at most ``size`` bytes, waiting for some; b"" at the verified end."""
         if size < 0:
             raise ValueError("a layer is not read at once")
         there = self._download.wait_for(self, self._at + max(1, min(size, _STEP, self._left())))
+        if self._fd < 0:
+            self._fd = self._download.descriptor()
         data = os.pread(self._fd, min(size, max(0, there - self._at)), self._at)
         self._at += len(data)
         return data
@@ -187,31 +202,25 @@ class Following(io.RawIOBase):
 
     def close(self) -> None:
         """Give the file back."""
-        if not self.closed:
+        if self._fd >= 0:
             os.close(self._fd)
+            self._fd = -1
         super().close()
 
 
 class Incoming:
     """A blob that is being fetched, as one pull sees it: a source of the installer."""
 
-    def __init__(self, download: Download, task: "asyncio.Task[None]", content: ContentStore) -> None:
+    def __init__(self, download: Download, task: "asyncio.Task[None]") -> None:
         self._download = download
         self._task = task
-        self._content = content
         self._readers: list[Following] = []
         self.digest = download.digest
         self.size = download.size
 
     def open(self) -> BinaryIO:
         """Open the blob; reading waits for what has not come yet."""
-        try:
-            reader = Following(self._download, str(self._download.path))
-        except FileNotFoundError:  # it is a blob by now, or not begun
-            if self._content.size(self.digest) is not None:
-                return self._content.open(self.digest)
-            self._download.path.touch(mode=0o600)
-            reader = Following(self._download, str(self._download.path))
+        reader = Following(self._download)
         self._readers.append(reader)
         return cast("BinaryIO", reader)
 
@@ -266,7 +275,7 @@ class Downloads:
         download.users += 1
         download.watchers.append(show)
         try:
-            yield Incoming(download, task, self._content)
+            yield Incoming(download, task)
         finally:
             download.watchers.remove(show)
             download.users -= 1
@@ -361,19 +370,23 @@ class Downloads:
         size = 0
         loop = asyncio.get_running_loop()
         due = 0.0
-        async with aclosing(answer.chunks()) as chunks:
-            async for piece in chunks:
-                batch.append(piece)
-                size += len(piece)
-                if size < _BATCH:
-                    continue
-                await blocking(download.write, batch)
-                at += size
-                batch, size = [], 0
-                point("images.pull.batch")
-                if (now := loop.time()) >= due:
-                    due = now + _TICK_S
-                    download.show("Downloading", at, download.size)
+        try:
+            async with aclosing(answer.chunks()) as chunks:
+                async for piece in chunks:
+                    batch.append(piece)
+                    size += len(piece)
+                    if size < _BATCH:
+                        continue
+                    await blocking(download.write, batch)
+                    at += size
+                    batch, size = [], 0
+                    point("images.pull.batch")
+                    if (now := loop.time()) >= due:
+                        due = now + _TICK_S
+                        download.show("Downloading", at, download.size)
+        except ConnectionFailed:
+            await blocking(download.write, batch)
+            raise
         await blocking(download.write, batch)
         if at + size < download.size:
             raise ConnectionFailed(f"blob {download.digest}: unexpected EOF")

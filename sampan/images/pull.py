@@ -4,6 +4,7 @@ A pull begins with the manifest; from then on it speaks. Nothing of an image is 
 there; what a failed pull has fetched stays, and the next one goes on with it.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
@@ -288,7 +289,7 @@ class Puller:
                 )
             )
             try:
-                await work
+                await asyncio.wait([work])  # awaited itself, it would be cancelled first, and waited out
             except BaseException:
                 for blob in incoming:
                     blob.abort()

@@ -254,8 +254,8 @@ class Transport:
                 )
             except ConnectionFailed:
                 connection.close()
-                if kept is None:
-                    raise
+                if kept is None or (content is not None):
+                    raise  # it may have arrived: who sends it knows whether once more does harm
             except BaseException:
                 connection.close()
                 raise
