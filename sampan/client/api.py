@@ -417,8 +417,11 @@ class Client(Session):
 
 def checked(messages: "Iterable[Json]") -> "Iterator[Json]":
     """Pass the messages of a progress stream on; raise StreamFailed at one that is an error."""
-    for message in messages:
+    coming = iter(messages)
+    for message in coming:
         detail = message.get("errorDetail") or {}
         if reason := detail.get("message") or message.get("error"):
+            for _ in coming:
+                pass  # an error is the last message: what is left is the end of the answer
             raise StreamFailed(str(reason))
         yield message

@@ -134,4 +134,7 @@ def pull_error(error: Refused, reference: Reference) -> EngineError:
         return NotFoundThere(f"manifest for {reference.familiar} not found: {text}")
     if code == "NAME_UNKNOWN":
         return NotFoundThere(f"repository {reference.familiar_name} not found: {error}")
+    if isinstance(error, RefusedUnauthorized):
+        # Not the client's 401: Docker's client would ask for a password and try again.
+        return Refused(error.status, error.code, error.message)
     return error

@@ -13,7 +13,7 @@ from sampan.oci.media_types import CONFIGS, INDEXES
 from sampan.oci.platform import Platform
 from sampan.oci.reference import DEFAULT_DOMAIN, Reference
 from sampan.registry.auth import NOBODY, Authorizer, Credentials
-from sampan.registry.errors import BadAnswer, NoCredentials, Refused, pull_error
+from sampan.registry.errors import BadAnswer, NoCredentials, Refused, RefusedUnauthorized, pull_error
 from sampan.registry.repository import Repository
 from sampan.registry.settings import (
     HUB,
@@ -120,6 +120,8 @@ class Registries:
             if manifest.config.media_type not in CONFIGS:
                 return document.descriptor, []
             config = parse_config(await repository.document(manifest.config))
+        except RefusedUnauthorized:
+            raise
         except Refused as error:
             raise pull_error(error, reference) from error
         return document.descriptor, [config.platform] if config.architecture else []

@@ -15,7 +15,7 @@ from support.pull_lab import PullLab, lines
 from sampan.base.errors import EngineError, NotFound, NotImplementedHere, Unauthorized, Unavailable
 from sampan.images.service import ImagesService
 from sampan.registry.auth import Credentials
-from sampan.registry.errors import BadAnswer, ConnectionFailed
+from sampan.registry.errors import BadAnswer, ConnectionFailed, Refused
 from sampan.registry.settings import RegistrySettings
 from sampan.wire.system import Progress
 
@@ -184,7 +184,7 @@ def test_a_blob_of_the_wrong_size(registry: FaultRegistry, lab: PullLab, extra: 
 @pytest.mark.parametrize(
     ("status", "body", "kind", "text"),
     [
-        (401, b"", Unauthorized, "unauthorized: authentication required"),
+        (401, b"", Refused, "unauthorized: authentication required"),
         (403, b'{"errors":[{"code":"DENIED","message":"no"}]}', NotFound, "pull access denied for"),
         (404, b"", NotFound, "not found: manifest unknown: manifest unknown"),
         (
