@@ -23,6 +23,7 @@ check: $(VENV)/.ready ## Format, lint, types, imports, unit tests
 	$(BIN)/ruff format --check sampan tests setup.py
 	$(BIN)/ruff check sampan tests setup.py
 	$(BIN)/mypy
+	cd tests && ../$(BIN)/mypy --config-file ../pyproject.toml --explicit-package-bases .
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest tests/unit
 
@@ -31,18 +32,18 @@ format: $(VENV)/.ready ## Let ruff rewrite what it can
 	$(BIN)/ruff format sampan tests setup.py
 
 test: $(VENV)/.ready ## All tests, as root on the real kernel, in namespaces of their own
-	tests/isolated $(BIN)/python -m pytest tests -rs
+	tests/run $(BIN)
 
 conformance: $(VENV)/.ready ## Docker's own client and SDK tests against the daemon
-	tests/isolated $(BIN)/python -m pytest tests/conformance -rs
+	tests/run $(BIN) conformance
 	tests/conformance/docker-py.sh $(BIN)
 
 e2e: $(VENV)/.ready ## A person's path through the CLI
-	tests/isolated $(BIN)/python -m pytest tests/e2e -rs
+	tests/run $(BIN) e2e
 
 bench: $(VENV)/.ready ## Compare with the container engines that this machine has, as ratios
 	tests/benchmarks/run $(BIN)
 
 clean: ## Remove what was built
-	rm -rf $(VENV) build dist *.egg-info sampan/_bin .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) build dist *.egg-info sampan/_bin .mypy_cache .ruff_cache .import_linter_cache tests/.mypy_cache
 	find sampan tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -83,4 +83,7 @@ class PlatformWheel(bdist_wheel):
         return ("py3", "none", super().get_tag()[2])
 
 
-setup(cmdclass={"build_py": BuildWithShim, "bdist_wheel": PlatformWheel})
+setup(
+    cmdclass={"build_py": BuildWithShim, "bdist_wheel": PlatformWheel},
+    scripts=["bin/sampan", "bin/sampand"],  # launchers of our own: pip's start Python with site, which is slow
+)

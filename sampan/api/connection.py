@@ -10,7 +10,7 @@ import logging
 import select
 import socket
 from asyncio.trsock import TransportSocket
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import aclosing
 from typing import Any, Final, Protocol, cast
 
@@ -29,6 +29,9 @@ _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _END_OF_HEAD: Final = b"\r\n\r\n"
 
 
+Work = Callable[[], Coroutine[Any, Any, Answer]]  # not begun yet: the client may go before it is its turn
+
+
 class Application(Protocol):
     """What answers the requests: the server."""
 
@@ -40,8 +43,8 @@ class Application(Protocol):
     def closed(self, connection: "Connection") -> None:
         """Forget a connection."""
 
-    def handle(self, head: Head, body: Body) -> Answer | Coroutine[Any, Any, Answer]:
-        """Answer at once, or return the work that will. Never raises."""
+    def handle(self, head: Head, body: Body) -> Answer | Work:
+        """Answer at once, or return what to call and await for the answer. Neither raises."""
 
     def head(self, answer: Answer, length: int | None, *, close: bool) -> bytes:
         """Render the answer's head; ``length`` None: chunked, negative: until the connection closes."""
@@ -126,7 +129,7 @@ class Connection(asyncio.Protocol):
             self._buffer = data
         if not self._answering:
             self._serve()
-        elif len(self._buffer) > _AHEAD and not self._paused:
+        if (self._answering or self._writable is not None) and len(self._buffer) - self._at > _AHEAD:
             self._pause()
 
     def eof_received(self) -> bool:
@@ -145,7 +148,7 @@ class Connection(asyncio.Protocol):
         if not self._answering:
             return False
         if self._task is not None and (self._streaming or _hung_up(self._transport)):
-            self._task.cancel()
+            self._transport.abort()
         return True
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -178,6 +181,9 @@ class Connection(asyncio.Protocol):
         if self._writable is not None and not self._writable.done():
             self._writable.set_result(None)
         self._writable = None
+        if not (self._answering or self._deaf):
+            self._resume()
+            self._serve()
 
     def shut(self) -> None:
         """End the connection: now if it is idle or streams, else after the answer at hand."""
@@ -194,8 +200,11 @@ class Connection(asyncio.Protocol):
     # Reading.
 
     def _serve(self) -> None:
-        """Answer the complete requests in the buffer until one has to be waited for."""
-        while not (self._answering or self._deaf):
+        """Answer the complete requests in the buffer until one has to be waited for.
+
+        A client that sends but does not read its answers is not served further, either.
+        """
+        while not (self._answering or self._deaf or self._writable is not None):
             while self._buffer[self._at : self._at + 2] == b"\r\n":  # tolerated before a request line
                 self._at += 2
             if self._at == len(self._buffer):
@@ -270,7 +279,7 @@ class Connection(asyncio.Protocol):
             self._body = None
             self._decoder = None
             body.end()
-        elif not more and not self._paused:
+        elif not more:
             self._pause()
         return rest
 
@@ -282,8 +291,9 @@ class Connection(asyncio.Protocol):
         self._resume()
 
     def _pause(self) -> None:
-        self._paused = True
-        self._transport.pause_reading()
+        if not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
 
     def _resume(self) -> None:
         if self._paused:
@@ -293,9 +303,9 @@ class Connection(asyncio.Protocol):
 
     # Answering.
 
-    async def _work(self, head: Head, work: Coroutine[Any, Any, Answer]) -> None:
+    async def _work(self, head: Head, work: Work) -> None:
         try:
-            answer = await work
+            answer = await work()
         except BaseException:
             self._abandon()
             raise

@@ -19,7 +19,7 @@ T = TypeVar("T")
 _Fix = Callable[[Any], Any]
 
 _INT64_MIN: Final = -(1 << 63)
-_INT64_MAX: Final = (1 << 64) - 1  # uint64 fields exist too
+_INT64_MAX: Final = (1 << 63) - 1
 _GO_TYPES: Final = {
     "int": "int64",
     "str": "string",
@@ -38,6 +38,8 @@ def decode(data: bytes, kind: type[T]) -> T:
         raise InvalidParameter("invalid JSON: got EOF while reading request body")
     try:
         document = _decode(data)
+    except UnicodeDecodeError:  # in a string: Go puts U+FFFD there
+        return decode(data.decode("utf-8", "replace").encode(), kind)
     except msgspec.DecodeError as error:
         raise InvalidParameter(_syntax(str(error), data)) from error
     except RecursionError as error:
@@ -66,6 +68,8 @@ def _mismatch(message: str, kind: str) -> str:
     words = message.split("`")
     if not (message.startswith("Expected ") and len(words) >= 4):
         return message
+    if words[2].startswith(" >= 0"):  # "Expected `int` >= 0 - at `$.A.B`"
+        words[1:4] = "uint64", "", "number", "", words[3]
     wanted, found = words[1].removesuffix(" | null"), words[3]
     path = words[5].lstrip("$.") if len(words) > 5 else ""
     place, type_ = f"Go struct field {kind}.{path}", _GO_TYPES.get(wanted, wanted)
@@ -91,6 +95,8 @@ def _fixer(kind: Any) -> _Fix:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, str) and "\0" in value:  # the kernel's names and arguments end at it
+        raise InvalidParameter(f"invalid JSON: a NUL character in {value!r}")
     if isinstance(value, int) and not _INT64_MIN <= value <= _INT64_MAX:
         raise InvalidParameter(
             f"invalid JSON: json: cannot unmarshal number {value} into Go value of type int64"
@@ -103,7 +109,7 @@ def _list_fixer(fix: _Fix) -> _Fix:
 
 
 def _map_fixer(fix: _Fix) -> _Fix:
-    return lambda value: {k: fix(v) for k, v in value.items()} if isinstance(value, dict) else value
+    return lambda value: {_plain(k): fix(v) for k, v in value.items()} if isinstance(value, dict) else value
 
 
 def _struct_fixer(kind: type[msgspec.Struct]) -> _Fix:

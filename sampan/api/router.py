@@ -5,6 +5,7 @@ segments (image names contain slashes). A version in front (``/v1.47``) is taken
 """
 
 from collections.abc import Callable, Coroutine, Iterable
+from inspect import iscoroutinefunction
 from typing import Any, Final, TypeVar
 from urllib.parse import unquote
 
@@ -18,14 +19,15 @@ _VERSION_CHARACTERS: Final = frozenset("0123456789.")
 
 
 class Route:
-    """One entry: a method, the segments of a path, and the handler."""
+    """One entry: a method, the segments of a path, and the handler; ``waits`` if that is ``async``."""
 
-    __slots__ = ("handler", "method", "path", "segments", "wild")
+    __slots__ = ("handler", "method", "path", "segments", "waits", "wild")
 
     def __init__(self, method: str, path: str, handler: Handler) -> None:
         self.method = method
         self.path = path
         self.handler = handler
+        self.waits = iscoroutinefunction(handler)
         self.segments = path.split("/")[1:]
         self.wild = next((i for i, s in enumerate(self.segments) if s.endswith("...}")), -1)
 

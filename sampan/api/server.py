@@ -2,18 +2,19 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Awaitable
 from contextlib import suppress
-from typing import Any, Final
+from functools import partial
+from typing import Final, cast
 
 from sampan import __version__
 from sampan.api.body import Body
-from sampan.api.connection import Connection
+from sampan.api.connection import Connection, Work
 from sampan.api.errors import error_response
 from sampan.api.http1 import REASONS, BadRequest, Head, date_line
 from sampan.api.request import Request
 from sampan.api.response import Answer, Hijack, Response, StreamResponse, json
-from sampan.api.router import Router, split_target
+from sampan.api.router import Route, Router, split_target
 from sampan.api.routes import GROUPS
 from sampan.api.services import Services
 from sampan.api.versions import MAX, SPOKEN, check_version
@@ -62,8 +63,8 @@ class Server:
         if not self._connections:
             self._empty.set()
 
-    def handle(self, head: Head, body: Body) -> Answer | Coroutine[Any, Any, Answer]:
-        """Answer at once, or return the work that will. Never raises."""
+    def handle(self, head: Head, body: Body) -> Answer | Work:
+        """Answer at once, or return what to call and await for the answer. Neither raises."""
         version, path, query = split_target(head.target)
         if head.method == "OPTIONS":
             return Response(200)
@@ -73,10 +74,18 @@ class Server:
         route, names = found
         try:
             spoken = SPOKEN.get(version) or check_version(version)
-            answer = route.handler(Request(head, body, names, query, spoken), self._services)
+            request = Request(head, body, names, query, spoken)
+            if route.waits:
+                return partial(self._wait, route, request)
+            return cast("Answer", route.handler(request, self._services))
         except Exception as error:
             return error_response(error)
-        return _finish(answer) if isinstance(answer, Coroutine) else answer
+
+    async def _wait(self, route: Route, request: Request) -> Answer:
+        try:
+            return await cast("Awaitable[Answer]", route.handler(request, self._services))
+        except Exception as error:
+            return error_response(error)
 
     def head(self, answer: Answer, length: int | None, *, close: bool) -> bytes:
         """Render the answer's head; ``length`` None: chunked, negative: until the connection closes."""
@@ -118,13 +127,6 @@ def _render_head(answer: Response | StreamResponse, length: int | None) -> bytes
     elif length >= 0 and answer.status not in {204, 304}:
         lines.append(f"Content-Length: {length}\r\n")
     return "".join(lines).encode("latin-1")
-
-
-async def _finish(work: Coroutine[Any, Any, Answer]) -> Answer:
-    try:
-        return await work
-    except Exception as error:
-        return error_response(error)
 
 
 def _hijack_head(answer: Hijack) -> bytes:

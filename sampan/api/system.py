@@ -1,7 +1,7 @@
 """What the engine says about itself: version and info."""
 
 import asyncio
-import platform
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +11,13 @@ from msgspec import UNSET
 
 from sampan import __version__
 from sampan.api.versions import MAX, MIN
+from sampan.base.threads import blocking
 from sampan.base.times import now
 from sampan.kernel.host import HostFacts, ipv4_forwarding
 from sampan.registry.settings import RegistrySettings
 from sampan.wire.system import (
     AddressPool,
+    Commit,
     FirewallBackend,
     IndexInfo,
     Info,
@@ -68,14 +70,37 @@ class DriverNames:
     log: Sequence[str]
 
 
+@dataclass(frozen=True, slots=True)
+class RuntimeVersion:
+    """What an OCI runtime says about itself; empty where it says nothing."""
+
+    name: str
+    version: str = ""
+    commit: str = ""
+
+
 class System:
     """Answers ``version`` and ``info``. ``settings`` may be replaced while the daemon runs (reload)."""
 
-    def __init__(self, facts: HostFacts, settings: EngineSettings, drivers: DriverNames) -> None:
+    def __init__(
+        self,
+        facts: HostFacts,
+        settings: EngineSettings,
+        drivers: DriverNames,
+        ask_runtime: Callable[[], RuntimeVersion],
+    ) -> None:
         self.settings = settings
+        self.listeners = 0  # clients that read the event stream
         self._facts = facts
         self._drivers = drivers
-        self.listeners = 0  # clients that read the event stream
+        self._ask_runtime = ask_runtime  # blocks
+        self._runtime: RuntimeVersion | None = None
+
+    async def _runtime_version(self) -> RuntimeVersion:
+        """Return the version of the default runtime, asked for once."""
+        if self._runtime is None:
+            self._runtime = await blocking(self._ask_runtime)
+        return self._runtime
 
     @property
     def hostname(self) -> str:
@@ -87,10 +112,10 @@ class System:
         """Whether the host has cgroup v2 alone."""
         return self._facts.cgroup_version == 2
 
-    def version(self) -> Version:
+    async def version(self) -> Version:
         """Return the versions of the engine and its parts."""
-        facts = self._facts
-        python = f"python{platform.python_version()}"
+        facts, runtime = self._facts, await self._runtime_version()
+        python = f"python{'.'.join(map(str, sys.version_info[:3]))}"
         details = {
             "ApiVersion": MAX,
             "Arch": facts.goarch,
@@ -104,7 +129,10 @@ class System:
         }
         return Version(
             platform=Platform("Sampan"),
-            components=[VersionComponent("Engine", __version__, details)],
+            components=[
+                VersionComponent("Engine", __version__, details),
+                VersionComponent(runtime.name, runtime.version, {"GitCommit": runtime.commit}),
+            ],
             version=__version__,
             api_version=MAX,
             min_api_version=MIN,
@@ -116,13 +144,14 @@ class System:
             build_time="",
         )
 
-    def info(self, containers: tuple[int, int, int], images: int) -> Info:
+    async def info(self, containers: tuple[int, int, int], images: int) -> Info:
         """Return the facts of the daemon and its host.
 
         ``containers``: how many run, are paused, are neither; ``images``: how many there are.
         """
         facts, settings, drivers = self._facts, self.settings, self._drivers
         running, paused, stopped = containers
+        runtime = await self._runtime_version()
         return Info(
             id=settings.id,
             containers=running + paused + stopped,
@@ -174,6 +203,8 @@ class System:
             warnings=[*self._host_warnings(), *settings.warnings],
             default_address_pools=[AddressPool(base, size) for base, size in settings.pools] or UNSET,
             firewall_backend=FirewallBackend("nftables"),
+            runc_commit=Commit(runtime.commit or runtime.version),
+            host_lacks=facts.missing(),
         )
 
     def _security_options(self) -> list[str]:

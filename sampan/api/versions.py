@@ -6,13 +6,22 @@ How answers differ between versions is in ``render``.
 from typing import Final
 
 from sampan.base.errors import InvalidParameter
-from sampan.wire.containers import BindOptions, CreateContainer, HostConfig, Mount, UpdateContainer
+from sampan.wire.containers import (
+    BindOptions,
+    ContainerConfig,
+    CreateContainer,
+    HostConfig,
+    Mount,
+    UpdateContainer,
+)
 
 Version = tuple[int, ...]
 MIN: Final = "1.24"
 MAX: Final = "1.51"
 MIN_VERSION: Final[Version] = (1, 24)
 MAX_VERSION: Final[Version] = (1, 51)
+_EMPTY: Final = ContainerConfig()
+_NO_CONFIG: Final = {name: getattr(_EMPTY, name) for name in ContainerConfig.__struct_fields__}
 SPOKEN: Final[dict[str, Version]] = {"": MAX_VERSION} | {f"1.{minor}": (1, minor) for minor in range(24, 52)}
 
 
@@ -40,6 +49,8 @@ def read_create(body: CreateContainer, version: Version, *, cgroup_v2: bool) -> 
     What a version did not know is ignored, as its engines did; what it took for granted is spelled out
     (moby, postContainersCreate). Raises InvalidParameter for what cannot be ignored safely.
     """
+    if all(getattr(body, name) == value for name, value in _NO_CONFIG.items()):
+        raise InvalidParameter("config cannot be empty in order to create a container")
     host = body.host_config = body.host_config or HostConfig()
     if version < (1, 25):
         host.auto_remove = False

@@ -84,7 +84,7 @@ def _wait_ready(client: "Client", process: int, log_path: str, begins: int) -> N
     pause = 0.002
     while time.monotonic() < patience:
         try:
-            client.transport.warm()
+            client.ping()  # it listens before it is ready, and answers when it is
         except ConnectionFailed:
             pass
         else:

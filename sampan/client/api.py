@@ -14,7 +14,6 @@ import posix
 
 from sampan.base import jsonlite
 from sampan.client.errors import StreamFailed, daemon_error
-from sampan.client.frames import MULTIPLEXED, RAW, split
 from sampan.client.session import (
     Exchange,
     Session,
@@ -204,6 +203,8 @@ class Client(Session):
         details: bool = False,
     ) -> "Iterator[tuple[int, bytes]]":
         """Yield what a container has written as (1 stdout | 2 stderr, bytes); pieces end anywhere."""
+        from sampan.client.frames import MULTIPLEXED, RAW, split
+
         query: Query = {
             "stdout": stdout,
             "stderr": stderr,
@@ -279,6 +280,8 @@ class Client(Session):
 
         ``options`` are fields of the API's exec document, by its names: User, WorkingDir, Env, Tty, …
         """
+        from sampan.client.frames import split
+
         body = {"AttachStdout": True, "AttachStderr": True, "Cmd": list(command), **options}
         identifier = self.exec_create(container, body)
         tty = bool(options.get("Tty"))
@@ -413,6 +416,29 @@ class Client(Session):
         """Return everything about a network."""
         query = {"verbose": verbose, "scope": scope or None}
         return document(self.begin("GET", f"/networks/{quote(network)}", query).result())
+
+    def create_network(self, body: "Json") -> "Json":
+        """Create a network as the API's document ``body`` says; return Id and Warning."""
+        return document(self.begin("POST", "/networks/create", json=body).result())
+
+    def remove_network(self, network: str) -> None:
+        """Remove a network."""
+        self.begin("DELETE", f"/networks/{quote(network)}").result()
+
+    def connect_network(self, network: str, container: str, settings: "Json | None" = None) -> None:
+        """Attach a container to a network; ``settings`` are the API's EndpointSettings."""
+        body = {"Container": container, "EndpointConfig": settings or {}}
+        self.begin("POST", f"/networks/{quote(network)}/connect", json=body).result()
+
+    def disconnect_network(self, network: str, container: str, *, force: bool = False) -> None:
+        """Detach a container from a network; ``force``: even if the container is no more."""
+        body = {"Container": container, "Force": force}
+        self.begin("POST", f"/networks/{quote(network)}/disconnect", json=body).result()
+
+    def prune_networks(self, filters: "Filters | None" = None) -> "Json":
+        """Remove the networks that no container is on; return NetworksDeleted."""
+        query = {"filters": render_filters(filters)}
+        return document(self.begin("POST", "/networks/prune", query).result())
 
 
 def checked(messages: "Iterable[Json]") -> "Iterator[Json]":

@@ -4,6 +4,8 @@ A frame is one byte for the stream (1 stdout, 2 stderr), three of padding, the s
 that many bytes of data. Source: Engine API, "Attach to a container", stream format.
 """
 
+from _struct import Struct  # ``struct`` is a file more to load
+
 from sampan.client.errors import ClientError, StreamFailed
 
 TYPE_CHECKING = False
@@ -16,6 +18,7 @@ STDOUT: "Final" = 1
 STDERR: "Final" = 2
 _SYSTEM_ERROR: "Final" = 3
 _HEAD: "Final" = 8
+_unpack: "Final" = Struct(">BxxxI").unpack_from
 
 MULTIPLEXED: "Final" = "application/vnd.docker.multiplexed-stream"
 RAW: "Final" = "application/vnd.docker.raw-stream"
@@ -38,40 +41,45 @@ class Frames:
     def feed(self, data: bytes) -> list[tuple[int, bytes]]:
         """Return what ``data`` brought, in order, as (STDOUT | STDERR, bytes).
 
-        Raises ClientError for a stream that is none of Docker's, StreamFailed for an error the daemon sent
-        in it.
+        Raises ClientError for a stream that is none of Docker's, StreamFailed for an error that came in it.
         """
-        out: list[tuple[int, list[bytes]]] = []
-        start, size = 0, len(data)
-        while start < size:
-            if not self._left:
-                if not self._head and size - start >= _HEAD:
-                    head = data[start : start + _HEAD]
-                else:
-                    head = self._head + data[start : start + _HEAD - len(self._head)]
-                start += len(head) - len(self._head)
-                if len(head) < _HEAD:
-                    self._head = head
+        out: list[tuple[int, bytes]] = []
+        pieces: list[bytes] = []
+        current = self._stream
+        if self._head:
+            data, self._head = self._head + data, b""
+        at, size, left = 0, len(data), self._left
+        while at < size:
+            if not left:
+                if size - at < _HEAD:
+                    self._head = data[at:]
                     break
-                self._head = b""
-                self._stream = head[0]
-                self._left = int.from_bytes(head[4:], "big")
-                if self._stream > _SYSTEM_ERROR:
-                    raise ClientError(f"Unrecognized input header: {self._stream}")
+                stream, left = _unpack(data, at)
+                at += _HEAD
+                if stream != current:
+                    if pieces:
+                        out.append(_joined(current, pieces))
+                        pieces = []
+                    if stream > _SYSTEM_ERROR:
+                        raise ClientError(f"Unrecognized input header: {stream}")
+                    current = stream
                 continue
-            piece = data[start : start + self._left]
-            start += len(piece)
-            self._left -= len(piece)
-            stream = self._stream
-            if stream == _SYSTEM_ERROR:
-                raise StreamFailed(f"error from daemon in stream: {piece.decode(errors='replace')}")
-            if stream == STDIN:
-                stream = STDOUT
-            if out and out[-1][0] == stream:
-                out[-1][1].append(piece)
-            else:
-                out.append((stream, [piece]))
-        return [(stream, b"".join(pieces)) for stream, pieces in out]
+            end = at + left
+            piece = data[at:end]
+            pieces.append(piece)
+            left -= len(piece)
+            at = end
+        self._stream, self._left = current, left
+        if pieces:
+            out.append(_joined(current, pieces))
+        return out
+
+
+def _joined(stream: int, pieces: list[bytes]) -> tuple[int, bytes]:
+    data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    if stream == _SYSTEM_ERROR:
+        raise StreamFailed(f"error from daemon in stream: {data.decode(errors='replace')}")
+    return stream or STDOUT, data  # what Docker calls stdin is written out like stdout
 
 
 def split(chunks: "Iterable[bytes]", *, multiplexed: bool) -> "Iterator[tuple[int, bytes]]":

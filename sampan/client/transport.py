@@ -5,12 +5,8 @@ without threads. A connection belongs to one answer until its body is read to th
 the next. What the requests mean is ``api``'s business.
 """
 
-import errno
-import posix
-import select
-
 from sampan.client.errors import ConnectionFailed
-from sampan.client.wire import PIECE, Wire, describe, dial
+from sampan.client.wire import Wire, describe, dial
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,98 +14,34 @@ if TYPE_CHECKING:
     from typing import Final
 
     from sampan.client.endpoint import Endpoint
+    from sampan.client.upload import Upload
 
     Body = bytes | int | Iterable[bytes] | None
 
 MAX_HEAD: "Final" = 262144
-_LOST: "Final" = (errno.EPIPE, errno.ECONNRESET, errno.ECONNABORTED, errno.ENOTCONN)
-
-
-class Upload:
-    """A request body on its way: chunked, from a file descriptor or an iterable of bytes.
-
-    A descriptor that is no regular file is only read when it has something, so that a slow writer does not
-    keep the daemon's answer from being seen.
-    """
-
-    __slots__ = ("_data", "_ended", "_source", "source_fd")
-
-    def __init__(self, source: "int | Iterable[bytes]") -> None:
-        self.source_fd = source if isinstance(source, int) else -1
-        self._source: Iterator[bytes] | None = None if isinstance(source, int) else iter(source)
-        self._data = memoryview(b"")
-        self._ended = False
-
-    @property
-    def hungry(self) -> bool:
-        """Whether more of the source is needed before anything can be sent."""
-        return not self._data and not self._ended
-
-    @property
-    def done(self) -> bool:
-        """Whether everything has been sent."""
-        return self._ended and not self._data
-
-    def refill(self) -> None:
-        """Take the next piece of the source."""
-        piece = posix.read(self.source_fd, PIECE) if self._source is None else next(self._source, None)
-        if piece:
-            self._data = memoryview(b"%x\r\n%b\r\n" % (len(piece), piece))
-        elif piece is None or self._source is None:
-            self._ended = True
-            self._data = memoryview(b"0\r\n\r\n")
-
-    def advance(self, wire: Wire) -> None:
-        """Send what fits now. Raises OSError when the daemon is gone."""
-        self._data = self._data[wire.send(self._data) :]
 
 
 class Connection:
-    """One connection: its wire, what was read but not used yet, a request body that may still be leaving."""
+    """One connection: its wire, what was read but not used yet, a request body that may still be leaving.
 
-    __slots__ = ("buffer", "upload", "wire")
+    ``again`` is a request that may be sent a second time, over a new wire, if a kept one turns out dead.
+    """
+
+    __slots__ = ("again", "buffer", "upload", "wire")
 
     def __init__(self, wire: Wire) -> None:
         self.wire = wire
+        self.again = b""
         self.buffer = b""
         self.upload: Upload | None = None
 
     def fill(self) -> bool:
         """Append what comes next to the buffer, sending the rest of the body meanwhile; False: the end."""
-        if self.upload is not None:
-            self._pump(self.upload)
+        if self.upload is not None and self.upload.pump(self.wire):
+            self.upload = None
         data = self.wire.recv()
         self.buffer = self.buffer + data if self.buffer else data
         return bool(data)
-
-    def _pump(self, upload: Upload) -> None:
-        """Send the body until the daemon says something or nothing is left."""
-        poll = select.poll()
-        while not upload.done or self.wire.backlog:
-            if self.wire.pending:
-                return
-            if upload.hungry and upload.source_fd < 0:
-                upload.refill()
-                continue
-            poll.register(self.wire.fileno(), select.POLLIN | (0 if upload.hungry else select.POLLOUT))
-            if upload.hungry:
-                poll.register(upload.source_fd, select.POLLIN)
-            ready = dict(poll.poll())
-            if upload.hungry:
-                poll.unregister(upload.source_fd)
-                if upload.source_fd in ready:
-                    upload.refill()
-            state = ready.get(self.wire.fileno(), 0)
-            if state & select.POLLIN:
-                return
-            if state:
-                try:
-                    upload.advance(self.wire)
-                except OSError as error:
-                    if error.errno not in _LOST:
-                        raise
-                    break  # it may have said why before it hung up
-        self.upload = None
 
 
 class Response:
@@ -144,19 +76,21 @@ class Response:
         connection = self._connection
         if connection is None:
             return
-        if self.status in {204, 304}:
-            pass
-        elif "chunked" in self.headers.get("transfer-encoding", ""):
-            yield from self._chunked(connection)
-        elif "content-length" in self.headers:
-            yield from self._sized(connection, int(self.headers["content-length"]))
-        else:
-            while connection.buffer or connection.fill():
-                data, connection.buffer = connection.buffer, b""
-                yield data
-            self.close()
-            return
-        self.release()
+        try:
+            if self.status in {204, 304}:
+                pass
+            elif "chunked" in self.headers.get("transfer-encoding", ""):
+                yield from self._chunked(connection)
+            elif "content-length" in self.headers:
+                yield from self._sized(connection, int(self.headers["content-length"]))
+            else:
+                while connection.buffer or connection.fill():
+                    data, connection.buffer = connection.buffer, b""
+                    yield data
+                return
+            self.release()
+        finally:
+            self.close()  # unless it was kept: nobody knows where the next answer would begin
 
     def lines(self) -> "Iterator[bytes]":
         """Yield the body line by line (without the line's end), as they arrive."""
@@ -273,7 +207,7 @@ class Transport:
         """Send a request and return the connection on which ``receive`` waits for its answer.
 
         ``target`` is path and query, percent-encoded. ``body`` is bytes, or a descriptor or an iterable of
-        bytes to be sent in chunks while the answer is awaited. Raises ConnectionFailed, ClientError.
+        bytes to be sent while the answer is awaited. Raises ConnectionFailed, ClientError.
         """
         extra = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
         if upgrade:
@@ -281,29 +215,46 @@ class Transport:
         if content_type:
             extra += f"Content-Type: {content_type}\r\n"
         data = b""
+        upload: Upload | None = None
         if isinstance(body, bytes):
             data = body
         elif body is not None:
-            extra += "Transfer-Encoding: chunked\r\n"
+            from sampan.client.upload import open_upload
+
+            upload = open_upload(body, tls=self.endpoint.tls is not None)
+            extra += upload.header
         if isinstance(body, bytes) or (body is None and method in {"POST", "PUT"}):
             extra += f"Content-Length: {len(data)}\r\n"
         head = f"{method} {self.endpoint.base}{target} HTTP/1.1\r\n{self._fixed}{extra}\r\n"
-        connection = self._connection()
-        if body is not None and not isinstance(body, bytes):
-            connection.upload = Upload(body)
-        try:
-            connection.wire.sendall(head.encode("latin-1") + data)
-        except OSError as error:
-            connection.wire.close()
-            raise ConnectionFailed(describe(self.endpoint, error), self.endpoint.host) from error
+        request = head.encode("latin-1") + data
+        if (connection := self._kept()) is not None:
+            try:
+                connection.wire.sendall(request)
+            except OSError:
+                connection.wire.close()  # it was closed just now; the request has not been seen
+            else:
+                connection.upload = upload
+                connection.again = request if method == "GET" else b""
+                return connection
+        connection = self._dial(request)
+        connection.upload = upload
         return connection
 
     def receive(self, connection: Connection) -> Response:
         """Wait for the head of the answer. Raises ConnectionFailed if none comes."""
         try:
             while True:
-                status, headers = parse_head(self._head(connection), self.endpoint.host)
+                try:
+                    head = self._head(connection)
+                except ConnectionFailed:
+                    if not connection.again or connection.buffer:
+                        raise
+                    connection.wire.close()
+                    connection.wire, connection.again = self._dial(connection.again).wire, b""
+                    continue
+                status, headers = parse_head(head, self.endpoint.host)
                 if status >= 200 or status == 101:
+                    connection.again = b""
                     return Response(self, connection, status, headers)
         except BaseException:
             connection.wire.close()
@@ -332,13 +283,24 @@ class Transport:
         while self.idle:
             self.idle.pop().wire.close()
 
-    def _connection(self) -> Connection:
+    def _kept(self) -> Connection | None:
+        """Return a connection that is free, None if there is none."""
         while self.idle:
             connection = self.idle.pop()
             if not connection.wire.ended():
                 return connection
             connection.wire.close()
-        return Connection(dial(self.endpoint, self.timeout))
+        return None
+
+    def _dial(self, request: bytes) -> Connection:
+        """Send ``request`` over a new connection."""
+        wire = dial(self.endpoint, self.timeout)
+        try:
+            wire.sendall(request)
+        except OSError as error:
+            wire.close()
+            raise ConnectionFailed(describe(self.endpoint, error), self.endpoint.host) from error
+        return Connection(wire)
 
 
 def parse_head(head: str, host: str) -> tuple[int, dict[str, str]]:

@@ -6,6 +6,7 @@ The raw ``_socket`` is used because ``socket`` costs as much as a whole short co
 
 import _socket
 import errno
+import posix
 
 from sampan.client.errors import ClientError, ConnectionFailed
 
@@ -77,6 +78,17 @@ class Wire:
     def sendall(self, data: bytes | memoryview) -> None:
         """Send all of ``data``, waiting as long as that takes. Raises OSError when the peer is gone."""
         self.socket.sendall(data, _socket.MSG_NOSIGNAL)
+
+    def send_file(self, fd: int, count: int) -> int:
+        """Send up to ``count`` bytes of a file from where it stands, and return how many; 0 is its end.
+
+        Raises BlockingIOError when nothing fits now, OSError when the peer is gone.
+        """
+        self.socket.settimeout(0)
+        try:
+            return posix.sendfile(self.fileno(), fd, None, count)
+        finally:
+            self.socket.settimeout(None)
 
     def shutdown_write(self) -> None:
         """Tell the peer that nothing more will come; reading goes on."""

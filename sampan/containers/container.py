@@ -55,6 +55,7 @@ class State(msgspec.Struct):
 class Row(msgspec.Struct):
     """A container as it stands in ``state.db``.
 
+    ``endpoints`` are the networks that it shall be on, by name; ``detached``: it was taken off all of them.
     ``acquired`` is written before a start takes anything of the host, and reset after all was given back:
     whoever finds it set while nothing runs has to tidy up.
     """
@@ -79,6 +80,7 @@ class Row(msgspec.Struct):
     log_path: str = ""
     acquired: bool = False
     health: Health | None = None
+    detached: bool = False
     version: int = ROW_VERSION
 
 

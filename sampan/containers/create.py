@@ -12,6 +12,12 @@ from sampan.base.signals import parse_signal
 from sampan.wire.containers import ContainerConfig, CreateContainer, HostConfig, LogConfig, Ulimit
 
 _SHM_SIZE: Final = 64 << 20
+_INT64_MAX: Final = (1 << 63) - 1
+# What an update may change (moby, container.UpdateContainer); all else is fixed when a container is made.
+_UPDATABLE: Final = (
+    "blkio_weight cpu_shares nano_cpus cpu_period cpu_quota cpuset_cpus cpuset_mems cpu_realtime_period "
+    "cpu_realtime_runtime memory memory_swap memory_reservation kernel_memory pids_limit"
+).split()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +120,7 @@ def fill_host_config(host: HostConfig, defaults: Defaults) -> HostConfig:
     if not filled.restart_policy.name:
         filled.restart_policy = msgspec.structs.replace(host.restart_policy, name="no")
     if host.memory > 0 and host.memory_swap == 0:
-        filled.memory_swap = host.memory * 2
+        filled.memory_swap = min(host.memory * 2, _INT64_MAX)
     if host.init is None and defaults.init:
         filled.init = True
     filled.cgroup_parent = host.cgroup_parent or defaults.cgroup_parent
@@ -166,11 +172,6 @@ def split_body(body: CreateContainer) -> ContainerConfig:
 
 
 def update_host_config(host: HostConfig, body: HostConfig) -> HostConfig:
-    """Return ``host`` with every value that ``body`` sets; the restart policy is the caller's to check."""
-    silent = HostConfig()
-    changes = {
-        name: getattr(body, name)
-        for name in HostConfig.__struct_fields__
-        if name != "restart_policy" and getattr(body, name) not in (getattr(silent, name), None)
-    }
+    """Return ``host`` with every limit that ``body`` sets; the restart policy is the caller's to check."""
+    changes = {name: value for name in _UPDATABLE if (value := getattr(body, name))}
     return msgspec.structs.replace(host, **changes)

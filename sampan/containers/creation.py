@@ -1,9 +1,10 @@
 """Making a container from a create request: checks, names, mounts, volumes, and the row at last."""
 
+import contextlib
 import time
 from collections.abc import Sequence
 
-from sampan.base.errors import InvalidParameter
+from sampan.base.errors import InvalidParameter, NotFound
 from sampan.base.events import EventBus
 from sampan.base.faults import point
 from sampan.base.ids import new_id
@@ -22,6 +23,7 @@ from sampan.containers.launch import Launcher
 from sampan.containers.links import split_link
 from sampan.containers.mounts import parse_tmpfs, plan_mounts, read_only
 from sampan.containers.names import check_name, invent_name
+from sampan.containers.networking import wanted_endpoints
 from sampan.containers.output import log_target
 from sampan.containers.restart import check_policy
 from sampan.containers.store import ContainerStore
@@ -35,7 +37,6 @@ from sampan.wire.containers import (
     ContainerConfig,
     CreateContainer,
     CreatedContainer,
-    EndpointSettings,
     HostConfig,
 )
 
@@ -77,6 +78,15 @@ class Creation:
         if not host.privileged:
             host.masked_paths = list(masked_paths()) if host.masked_paths is None else host.masked_paths
             host.readonly_paths = list(READONLY_PATHS) if host.readonly_paths is None else host.readonly_paths
+        self._launcher.check_runtime(host.runtime)
+        if host.storage_opt:
+            raise InvalidParameter(
+                "--storage-opt is supported only for overlay over xfs with 'pquota' mount option"
+            )
+        if host.storage_opt:
+            raise InvalidParameter(
+                f"--storage-opt is not supported by the storage driver {self._storage_driver}"
+            )
         check_policy(host.restart_policy)
         check_network_mode(config, host)
         warnings = check_host_config(config, host, self._facts)
@@ -88,7 +98,10 @@ class Creation:
             self._store.reserve(chosen, container_id)
             undo.add(self._store.release, chosen, container_id)
             row = self._row(container_id, chosen, image, config, host)
-            row.endpoints = self._endpoints(body, host)
+            given = body.networking_config.endpoints_config if body.networking_config else None
+            row.endpoints = wanted_endpoints(
+                given or {}, host, self._networks, mac_address=config.mac_address or ""
+            )
             container = Container(row)
             row.mounts = plan_mounts(
                 binds=host.binds or [],
@@ -97,8 +110,9 @@ class Creation:
                 volume_driver=host.volume_driver,
                 volume_path=self._volumes.path,
                 inherited=self._inherited(host.volumes_from or []),
+                tmpfs=host.tmpfs or {},
             )
-            for link in host.links or ():
+            for link in () if self._launcher.by_name(container) else host.links or ():
                 self._store.find(split_link(link)[0])
             if not host.network_mode.startswith("container:"):
                 self._networks.check(self._launcher.sandbox_request(container, links=False))
@@ -139,19 +153,6 @@ class Creation:
             storage_driver=self._storage_driver,
         )
 
-    def _endpoints(self, body: CreateContainer, host: HostConfig) -> dict[str, EndpointSettings]:
-        wanted = (body.networking_config.endpoints_config if body.networking_config else None) or {}
-        mode = host.network_mode
-        endpoints = {
-            (mode if name == "default" else name): settings or EndpointSettings()
-            for name, settings in wanted.items()
-        }
-        if endpoints and mode in ("host", "none") and set(endpoints) - {mode}:
-            raise InvalidParameter(
-                "conflicting options: cannot attach both user-defined and non-user-defined network-modes"
-            )
-        return endpoints
-
     def _inherited(self, sources: Sequence[str]) -> list[Mounted]:
         mounts: list[Mounted] = []
         for text in sources:
@@ -169,6 +170,10 @@ class Creation:
         name = entry.point.name
         if name in known:
             return
-        undo.add(self._volumes.remove, name)
+        undo.add(self._forget_volume, name)
         labels = {"com.docker.volume.anonymous": ""} if entry.anonymous else None
         await self._volumes.create(name, driver=entry.point.driver, labels=labels)
+
+    async def _forget_volume(self, name: str) -> None:
+        with contextlib.suppress(NotFound):  # it was not even made
+            await self._volumes.remove(name)

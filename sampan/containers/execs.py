@@ -222,6 +222,15 @@ class Execs:
             client,
         )
 
+    async def wait(self, exec_id: str) -> int:
+        """Wait for the end of the exec's process; return its exit code."""
+        found = self.find(exec_id)
+        if found.exit_code is None:
+            ended: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
+            self._watchers[exec_id] = lambda exit_: None if ended.done() else ended.set_result(exit_)
+            await ended
+        return found.exit_code if found.exit_code is not None else _NOT_STARTED
+
     async def resize(self, exec_id: str, rows: int, cols: int) -> None:
         """Set the size of the exec's terminal."""
         found = self.find(exec_id)

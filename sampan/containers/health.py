@@ -26,12 +26,12 @@ UNHEALTHY: Final = "unhealthy"
 
 
 def command_of(config: HealthConfig | None, shell: list[str] | None) -> list[str] | None:
-    """Return the command line of a health check; None where there is none or it is ``NONE``."""
-    if config is None or not config.test or config.test[0] == "NONE":
+    """Return the command line of a health check; None without one, and for ``NONE`` or an unknown kind."""
+    kind = config.test[0] if config is not None and config.test else "NONE"
+    if config is None or kind not in ("CMD", "CMD-SHELL"):
         return None
-    if config.test[0] == "CMD-SHELL":
-        return [*(shell or ["/bin/sh", "-c"]), *config.test[1:2]]
-    return list(config.test[1:])
+    words = list((config.test or [])[1:])
+    return [*(shell or ["/bin/sh", "-c"]), *words[:1]] if kind == "CMD-SHELL" else words
 
 
 def judge(health: Health, exit_code: int, *, retries: int, starting: bool) -> str:

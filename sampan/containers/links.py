@@ -11,8 +11,10 @@ _NOT_PASSED_ON: Final = frozenset({"HOME", "PATH"})
 
 def split_link(text: str) -> tuple[str, str]:
     """Return the name and the alias of ``NAME[:ALIAS]``; the alias of ``NAME`` is that name itself."""
+    if not text:
+        raise InvalidParameter("empty string specified for links")
     name, _, alias = text.partition(":")
-    if not name:
+    if not name or ":" in alias:
         raise InvalidParameter(f"bad format for links: {text}")
     name = name.removeprefix("/")
     return name, alias.rpartition("/")[2] or name

@@ -156,9 +156,10 @@ def _tests(
 ) -> list[Callable[[Container], bool]]:
     tests: list[Callable[[Container], bool]] = []
     if ids := filters.get("id"):
-        tests.append(lambda c: any(c.id.startswith(i) or re.search(i, c.id) is not None for i in ids))
+        known = [_pattern("id", prefix) for prefix in ids]
+        tests.append(lambda c: any(p.search(c.id) for p in known))
     if names := filters.get("name"):
-        patterns = [_pattern(name) for name in names]
+        patterns = [_pattern("name", name) for name in names]
         tests.append(lambda c: any(p.search(f"/{c.name}") or p.search(c.name) for p in patterns))
     if statuses := filters.get("status"):
         tests.append(lambda c: c.state.status.value in statuses)
@@ -191,11 +192,11 @@ def passes_labels(labels: Mapping[str, str], filters: Filters) -> bool:
     )
 
 
-def _pattern(text: str) -> re.Pattern[str]:
+def _pattern(key: str, text: str) -> re.Pattern[str]:
     try:
         return re.compile(text)
     except re.error as error:
-        raise InvalidParameter(f"invalid filter 'name={text}'") from error
+        raise InvalidParameter(f"invalid filter '{key}={text}'") from error
 
 
 def has_label(labels: Mapping[str, str], wanted: str) -> bool:

@@ -5,7 +5,7 @@ those of moby's volume/mounts parser for Linux.
 """
 
 import posixpath
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -40,6 +40,10 @@ DEFAULT_TMPFS_OPTIONS: Final = ("noexec", "nosuid", "nodev", "rprivate")
 
 def _invalid(kind: str, reason: str) -> InvalidParameter:
     return InvalidParameter(f'invalid mount config for type "{kind}": {reason}')
+
+
+def _duplicate(destination: str) -> InvalidParameter:
+    return InvalidParameter(f"Duplicate mount point: {destination}")
 
 
 def _valid_mode(mode: str) -> bool:
@@ -205,6 +209,8 @@ def parse_tmpfs(destination: str, text: str) -> list[str]:
     """Check one entry of HostConfig.Tmpfs and return its mount options."""
     if not destination.startswith("/"):
         raise _invalid("tmpfs", f"invalid mount path: '{destination}' mount path must be absolute")
+    if posixpath.normpath(destination) in ("/", "//"):
+        raise _invalid("tmpfs", "invalid specification: destination can't be '/'")
     return merge_tmpfs([*DEFAULT_TMPFS_OPTIONS, *(word for word in text.split(",") if word)])
 
 
@@ -216,17 +222,22 @@ def plan_mounts(
     volume_driver: str,
     volume_path: Callable[[str], str],
     inherited: Sequence[Mounted] = (),
+    tmpfs: Container[str] = (),
 ) -> list[Mounted]:
     """Turn everything that a container is to mount, but HostConfig.Tmpfs, into one list, by destination.
 
-    ``volume_path`` gives the directory of a volume's data. Later kinds yield to earlier ones at the same
-    destination: Mounts and Binds (two of these there are an error), then ``inherited`` (VolumesFrom), then
-    the image's volumes. Raises InvalidParameter.
+    ``volume_path`` gives the directory of a volume's data, ``tmpfs`` holds the destinations of
+    HostConfig.Tmpfs. Later kinds yield to earlier ones at the same destination: Mounts and Binds (two of
+    these there are an error, as is a bind on a tmpfs), then ``inherited`` (VolumesFrom), then the image's
+    volumes. Raises InvalidParameter.
     """
     planned: dict[str, Mounted] = {}
     for raw in binds:
         mount, mode = parse_bind(raw, volume_driver)
-        _place(planned, _mounted(mount, volume_path, mode=mode))
+        entry = _mounted(mount, volume_path, mode=mode)
+        if entry.point.destination in tmpfs:
+            raise _duplicate(entry.point.destination)
+        _place(planned, entry)
     for mount in mounts:
         check_mount(mount)
         _place(planned, _mounted(mount, volume_path))
@@ -252,7 +263,7 @@ def read_only(entry: Mounted) -> Mounted:
 def _place(planned: dict[str, Mounted], entry: Mounted) -> None:
     destination = entry.point.destination
     if destination in planned:
-        raise InvalidParameter(f"Duplicate mount point: {destination}")
+        raise _duplicate(destination)
     planned[destination] = entry
 
 

@@ -32,6 +32,7 @@ from sampan.containers.launch import OWN_PATHS, Launcher
 from sampan.containers.lifecycle import Lifecycle
 from sampan.containers.links import split_link
 from sampan.containers.names import check_name
+from sampan.containers.networking import Networking
 from sampan.containers.output import LogStream, Output
 from sampan.containers.restart import check_policy
 from sampan.containers.store import ContainerStore
@@ -52,6 +53,7 @@ from sampan.wire.containers import (
     ContainerSummary,
     CreateContainer,
     CreatedContainer,
+    EndpointSettings,
     ExecConfig,
     InspectedContainer,
     InspectedExec,
@@ -104,6 +106,7 @@ class ContainersService:
             defaults=defaults,
             find=self._store.find,
         )
+        self._networking = Networking(self._store, networks, self._launcher)
         self._output = Output(root / "containers", runtime, events)
         self._execs = Execs(runtime, spec, storage, events, self._tasks)
         self._creation = Creation(
@@ -129,7 +132,9 @@ class ContainersService:
         self.on_exit = self._lifecycle.on_exit
         self.on_exec_exit = self._lifecycle.on_exec_exit
         self.on_oom = self._lifecycle.on_oom
+        self.release_ended = self._launcher.release_ended = self._lifecycle.release_ended
         self.restore = self._lifecycle.restore
+        self.settle = self._lifecycle.settle
 
     async def create(
         self, body: CreateContainer, *, name: str | None, platform: str | None = None
@@ -203,7 +208,7 @@ class ContainersService:
                 self._store.release(chosen, container.id)
                 raise
             self._store.release(old, container.id)
-            self._networks.rename(container.id, chosen)
+            self._networking.rename(container)
         attributes = {**container.attributes(), "oldName": f"/{old}"}
         self._events.publish("container", "rename", container.id, attributes)
 
@@ -230,6 +235,27 @@ class ContainersService:
             raise NotFound(f"Cannot get parent {parent} for link name {name}")
         container.row.host.links = kept
         self._store.save(container, durable=True)
+
+    async def connect(self, name: str, network: str, settings: EndpointSettings | None = None) -> None:
+        """Attach the container to a network, running or not.
+
+        Raises ContainerNotFound, NotFound, InvalidParameter, Forbidden if it is attached already.
+        """
+        work = self._networking.connect(self._store.find(name), network, settings)
+        await self._tasks.finish(work, name=f"connect {name}")
+
+    async def disconnect(self, name: str, network: str, *, force: bool = False) -> None:
+        """Detach the container from a network, running or not; ``force``: even if it is no more.
+
+        Raises ContainerNotFound, NotFound, Forbidden if it is not attached.
+        """
+        try:
+            container: Container | None = self._store.find(name)
+        except NotFound:
+            if not force:
+                raise
+            container = None
+        await self._tasks.finish(self._networking.disconnect(container, network), name=f"disconnect {name}")
 
     async def prune(self, filters: listing.Filters) -> tuple[list[str], int]:
         """Remove the containers that do not run and pass ``filters``; return their ids and bytes freed."""
@@ -431,6 +457,10 @@ class ContainersService:
     async def exec_resize(self, exec_id: str, rows: int, cols: int) -> None:
         """Set the size of its terminal."""
         await self._execs.resize(exec_id, rows, cols)
+
+    async def exec_wait(self, exec_id: str) -> int:
+        """Wait for its end; return its exit code."""
+        return await self._execs.wait(exec_id)
 
     def exec_inspect(self, exec_id: str) -> InspectedExec:
         """Return its state."""

@@ -154,12 +154,13 @@ def _inherited(host: Host) -> list[Listener]:
         raise HostFailure(
             "no sockets found via socket activation: make sure the service was started by systemd"
         )
+    for variable in ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"):
+        os.environ.pop(variable, None)  # the message was for us, not for what we start
     opened = []
     for number in numbers:
         plain = socket.socket(fileno=number)
         plain.set_inheritable(False)
         name = plain.getsockname()
-        place = name if isinstance(name, str) else f"{name[0]}:{name[1]}"
-        kind = "unix" if plain.family == socket.AF_UNIX else "fd"
-        opened.append(Listener(Host(kind, place), plain))
+        unix = plain.family == socket.AF_UNIX
+        opened.append(Listener(Host("unix", name) if unix else Host("tcp", name[0], name[1]), plain))
     return opened

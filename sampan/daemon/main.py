@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Final, NoReturn
 
 from sampan import __version__
@@ -18,13 +17,15 @@ from sampan.daemon import log
 from sampan.daemon.config import Config, ConfigError, load_config, reload_config
 from sampan.daemon.listeners import Listener, open_listeners
 from sampan.daemon.options import Given, UsageError, parse_arguments, usage
-from sampan.daemon.process import PidFile, dump_stacks, lock_data_root, notify, raise_limits
+from sampan.daemon.process import PidFile, ServiceManager, dump_stacks, lock_data_root, raise_limits
 from sampan.daemon.reload import announce
 from sampan.daemon.services import Engine, build
 from sampan.daemon.settings import engine_settings
+from sampan.kernel.memory import limit_arenas
 
 _log = logging.getLogger(__name__)
 _USAGE_EXIT: Final = 125
+_PATIENCE: Final = 3  # signals, as dockerd
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -63,6 +64,7 @@ def _run(config: Config, given: Given) -> int:
     log.set_up(level=config.log_level, form=config.log_format, debug=config.debug)
     faults.arm_from_environment()
     raise_limits()
+    limit_arenas(2)
     pid_file = None
     try:
         pid_file = PidFile(config.pid_path)
@@ -84,6 +86,8 @@ class _Daemon:
         self._config = config
         self._given = given
         self._ending = asyncio.Event()
+        self._impatience = 0
+        self._manager = ServiceManager()
         self._engine: Engine | None = None
 
     async def run(self) -> None:
@@ -110,10 +114,11 @@ class _Daemon:
             _log.warning("%s", warning.removeprefix("WARNING: ").replace("\n        ", ""))
         gc.collect()
         gc.freeze()  # what lives now lives on: later collections need not look at it
-        notify("READY=1")
+        gc.enable()  # the launcher switches it off, for a quicker start
+        self._manager.tell("READY=1")
         _log.info("Daemon has completed initialization", extra={"version": __version__})
         await self._ending.wait()
-        notify("STOPPING=1")
+        self._manager.tell("STOPPING=1")
         _log.info("Daemon shutdown: containers live on")
         for listener in listeners:
             listener.close()
@@ -123,7 +128,7 @@ class _Daemon:
         config = self._config
         if not config.uses_tls:
             return None
-        from sampan.api.tls import TLSProtocol, server_context  # ssl takes 4 MiB: only where it is used
+        from sampan.api.tls import TLSProtocol, server_context  # only where it is used
 
         context = server_context(config.tlscert, config.tlskey, config.tlscacert, verify=config.tlsverify)
         return lambda: TLSProtocol(context, server.protocol)
@@ -131,10 +136,18 @@ class _Daemon:
     def _handle_signals(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._ending.set)
+            loop.add_signal_handler(number, self._end)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
         loop.add_signal_handler(signal.SIGUSR1, dump_stacks, self._config.exec_root)
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+
+    def _end(self) -> None:
+        """End; the third time, without cleaning up."""
+        self._ending.set()
+        self._impatience += 1
+        if self._impatience >= _PATIENCE:
+            _log.critical("forced to end without cleaning up: %d signals received", self._impatience)
+            os._exit(1)
 
     def _reload(self) -> None:
         """Take over what may change while the daemon runs (SIGHUP)."""
@@ -147,7 +160,7 @@ class _Daemon:
         log.set_level(level=self._config.log_level, debug=self._config.debug)
         if self._engine is not None:
             system = self._engine.services.system
-            system.settings = replace(engine_settings(self._config, self._engine.id))
+            system.settings = engine_settings(self._config, self._engine.id)
             announce(self._engine.services.events, self._config, self._engine.id, system.hostname)
 
 

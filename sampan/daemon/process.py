@@ -84,16 +84,22 @@ def raise_limits() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def notify(state: str) -> None:
-    """Tell the service manager how the daemon is (sd_notify(3)); nothing happens without one."""
-    address = os.environ.get("NOTIFY_SOCKET", "")
-    if not address:
-        return
-    if address.startswith("@"):
-        address = f"\0{address[1:]}"
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager, suppress(OSError):
-        manager.connect(address)
-        manager.sendall(state.encode())
+class ServiceManager:
+    """Who started the daemon, if it wants to know how it is doing (sd_notify(3)).
+
+    Its address is taken out of the environment: runtimes would pass it on to containers.
+    """
+
+    def __init__(self) -> None:
+        address = os.environ.pop("NOTIFY_SOCKET", "")
+        self._address = f"\0{address[1:]}" if address.startswith("@") else address
+
+    def tell(self, state: str) -> None:
+        """Send ``state``, ``READY=1`` for example."""
+        if self._address:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager, suppress(OSError):
+                manager.connect(self._address)
+                manager.sendall(state.encode())
 
 
 def dump_stacks(folder: Path) -> Path:

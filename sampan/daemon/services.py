@@ -1,15 +1,17 @@
 """Builds every object of the engine once, in order, and takes them down in reverse."""
 
 import logging
-import uuid
+import os
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import Final
 
 from sampan.api.services import Services
-from sampan.api.system import DriverNames, System
+from sampan.api.system import DriverNames, RuntimeVersion, System
 from sampan.base.errors import HostFailure
 from sampan.base.events import EventBus
 from sampan.base.state import StateDB
+from sampan.base.tasks import Tasks
 from sampan.base.threads import blocking
 from sampan.containers.service import ContainersService
 from sampan.daemon.config import Config
@@ -106,10 +108,12 @@ async def build(config: Config) -> Engine:
         closing.push_async_callback(containers.close)
         images.users = containers
         volumes.users = containers
+        tasks = Tasks("daemon")
+        closing.push_async_callback(tasks.close)
+        tasks.spawn(blocking(spec.warm), name="compile the default seccomp profile")
         await blocking(storage.recover, containers.ids() | images.chains_in_use())
         await networks.open(containers.running_ids())
         await containers.restore()
-        await blocking(spec.warm)
         engine_id = _engine_id(state)
         services = Services(
             containers=containers,
@@ -118,7 +122,12 @@ async def build(config: Config) -> Engine:
             networks=networks,
             volumes=volumes,
             storage=storage,
-            system=System(facts, engine_settings(config, engine_id), _driver_names(storage)),
+            system=System(
+                facts,
+                engine_settings(config, engine_id),
+                _driver_names(storage),
+                lambda: _runtime_version(config.default_runtime, runtime.available()),
+            ),
             events=events,
         )
         return Engine(services, state, closing.pop_all(), engine_id)
@@ -138,7 +147,8 @@ def _engine_id(state: StateDB) -> str:
     known = state.load(_ENGINE_TABLE).get("id")
     if known is not None:
         return known.decode()
-    fresh = str(uuid.uuid4())
+    digits = os.urandom(16).hex()
+    fresh = "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
     state.put(_ENGINE_TABLE, "id", fresh.encode(), durable=True)
     return fresh
 
@@ -151,3 +161,19 @@ def _driver_names(storage: StorageService) -> DriverNames:
         network=sorted(NETWORK_DRIVERS),
         log=[driver.name for driver in LOG_DRIVERS],
     )
+
+
+def _runtime_version(name: str, programs: Mapping[str, str]) -> RuntimeVersion:
+    """Ask the OCI runtime ``name`` for its version; blocking."""
+    if (program := programs.get(name)) is None:
+        return RuntimeVersion(name)
+    import subprocess  # asked for once, when somebody wants to know
+
+    try:
+        done = subprocess.run([program, "--version"], capture_output=True, timeout=10, check=False, text=True)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        _log.warning("the runtime does not tell its version", extra={"path": program, "reason": str(error)})
+        return RuntimeVersion(name)
+    lines = done.stdout.splitlines()
+    commit = next((line.partition(":")[2].strip() for line in lines if line.startswith("commit:")), "")
+    return RuntimeVersion(name, lines[0].split()[-1] if lines and lines[0] else "", commit)

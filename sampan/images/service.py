@@ -29,6 +29,7 @@ from sampan.images.load import Loader
 from sampan.images.progress import stream_line
 from sampan.images.remove import ImageUsers, NoUsers
 from sampan.images.store import ImageRecord, ImageStore, check_name
+from sampan.kernel.memory import trim
 from sampan.oci.config import ImageConfig, parse_config
 from sampan.oci.digest import Digest
 from sampan.oci.platform import Platform, compatible, parse_platform
@@ -236,7 +237,10 @@ class ImagesService:
         stops the load; nothing of the image at hand is left then.
         """
         wanted = parse_platform(platform) if platform else None
-        await self._loader.load(source, progress, quiet=quiet, platform=wanted)
+        try:
+            await self._loader.load(source, progress, quiet=quiet, platform=wanted)
+        finally:
+            await blocking(trim)
 
     def _loaded(self, image_id: str) -> None:
         self._cache.pop(image_id, None)

@@ -29,6 +29,7 @@ _FS_IOC_GETFLAGS: Final = 0x80086601  # _IOR('f', 1, long)
 _FS_IOC_SETFLAGS: Final = 0x40086602  # _IOW('f', 2, long)
 _FS_IMMUTABLE_FL: Final = 0x10
 _FS_APPEND_FL: Final = 0x20
+_FS_TOPDIR_FL: Final = 0x20000
 _DT_UNKNOWN: Final = 0
 _COPY_CHUNK: Final = 1 << 30
 _MAX_DEPTH: Final = 128
@@ -128,6 +129,25 @@ def _copy_range(source_fd: int, target_fd: int, count: int, offset: int) -> int:
         if error.errno not in (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
             raise
         return os.pwrite(target_fd, os.pread(source_fd, min(count, 1 << 20), offset), offset)
+
+
+def spread_children(directory: str) -> None:
+    """Ask ext4 to put each directory made in ``directory`` into a block group of its own (``chattr +T``).
+
+    Else it keeps them together and, for each new file, looks at every inode of the group that was freed in
+    the last seconds: unpacking becomes ten times slower after a removal. Other file systems need no such
+    thing.
+    """
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        flags = array("l", [0])
+        with suppress(OSError):
+            fcntl.ioctl(fd, _FS_IOC_GETFLAGS, flags)
+            if not flags[0] & _FS_TOPDIR_FL:
+                flags[0] |= _FS_TOPDIR_FL
+                fcntl.ioctl(fd, _FS_IOC_SETFLAGS, flags)
+    finally:
+        os.close(fd)
 
 
 def supports_d_type(directory: str | os.PathLike[str]) -> bool:

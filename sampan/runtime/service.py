@@ -397,6 +397,10 @@ class RuntimeService:
         self._report_execs(id)
         return found if isinstance(found, Started | Exit) else await self._bury(id)
 
+    def check(self, runtime: str) -> None:
+        """Raise InvalidParameter if no ``runtime`` of that name is known; it may be missing all the same."""
+        self._runtimes.find(runtime)
+
     def available(self) -> Mapping[str, str]:
         """Return the runtimes that are installed: name to path."""
         return self._runtimes.available()

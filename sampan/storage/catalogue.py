@@ -18,7 +18,7 @@ import msgspec
 
 from sampan.base import faults
 from sampan.base.errors import HostFailure, InvalidParameter
-from sampan.kernel.fs import remove_tree
+from sampan.kernel.fs import remove_tree, spread_children
 from sampan.kernel.mount import is_mount_point, umount
 from sampan.storage.driver import (
     KEY_LIMIT,
@@ -65,6 +65,7 @@ class Catalogue:
         self._broken: list[str] = []
         try:
             os.makedirs(home, mode=0o700, exist_ok=True)
+            spread_children(home)
             for name in sorted(os.listdir(home)):
                 if name not in others:
                     self._load(name)

@@ -4,10 +4,12 @@ Field names are those of the API reference (v1.51); acronyms are spelled out. Li
 as Go clients send them, and are given back as they came.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import field
+
+Unsigned = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class HealthConfig(msgspec.Struct, rename="pascal", omit_defaults=True):
@@ -60,7 +62,7 @@ class ThrottleDevice(msgspec.Struct, rename="pascal"):
     """A rate (bytes or operations a second) for one block device."""
 
     path: str = ""
-    rate: int = 0
+    rate: Unsigned = 0
 
 
 class DeviceMapping(msgspec.Struct, rename="pascal"):
@@ -161,7 +163,7 @@ class HostConfig(msgspec.Struct, rename="pascal"):
     auto_remove: bool = False
     volume_driver: str = ""
     volumes_from: list[str] | None = None
-    console_size: list[int] | None = None  # [height, width]
+    console_size: list[Unsigned] | None = None  # [height, width]
     annotations: dict[str, str] | None = None
     cap_add: list[str] | None = None
     cap_drop: list[str] | None = None
@@ -412,7 +414,7 @@ class ExecConfig(msgspec.Struct, rename="pascal"):
     user: str = ""
     privileged: bool = False
     tty: bool = False
-    console_size: list[int] | None = None  # [height, width]
+    console_size: list[Unsigned] | None = None  # [height, width]
     attach_stdin: bool = False
     attach_stderr: bool = False
     attach_stdout: bool = False
@@ -428,7 +430,7 @@ class StartExec(msgspec.Struct, rename="pascal"):
 
     detach: bool = False
     tty: bool = False
-    console_size: list[int] | None = None
+    console_size: list[Unsigned] | None = None
 
 
 class ExecProcess(msgspec.Struct, rename=lambda name: name, omit_defaults=True):

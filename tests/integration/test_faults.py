@@ -129,6 +129,7 @@ def test_a_container_outlives_the_daemon(own_daemon: Daemon) -> None:
     stream._sock.sendall(b"after the restart\n")
     header = stream._sock.recv(8)
     assert stream._sock.recv(header[7]) == b"after the restart\n"
+    stream._sock.close()
     stream.close()
     long.reload()
     assert long.status == "running"

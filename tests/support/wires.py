@@ -15,6 +15,7 @@ class FakeTransport(asyncio.Transport):
         self.closed = False
         self.aborted = False
         self.ended = False
+        self.protocol: asyncio.Protocol | None = None
         self._paused = False
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
@@ -25,10 +26,13 @@ class FakeTransport(asyncio.Transport):
         self.ended = True
 
     def close(self) -> None:
+        if not self.closed and self.protocol is not None:
+            asyncio.get_running_loop().call_soon(self.protocol.connection_lost, None)
         self.closed = True
 
     def abort(self) -> None:
-        self.closed = self.aborted = True
+        self.close()
+        self.aborted = True
 
     def is_closing(self) -> bool:
         return self.closed
@@ -57,6 +61,7 @@ class FakeTransport(asyncio.Transport):
 def connect(server: Any) -> tuple[Connection, FakeTransport]:
     """Open a connection to ``server`` (an ``api.server.Server``, or the like)."""
     connection, transport = Connection(server), FakeTransport()
+    transport.protocol = connection
     connection.connection_made(transport)
     return connection, transport
 

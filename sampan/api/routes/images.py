@@ -56,8 +56,15 @@ async def remove(request: Request, services: Services) -> Response:
     query, name = request.query, request.path["name"]
     if not name.strip():
         raise InvalidParameter("image name cannot be blank")
+    await services.containers.settle()  # layers of containers removed just now stand on the image's
     steps = await services.images.remove(name, force=query.flag("force"), prune=not query.flag("noprune"))
     return json(steps)
+
+
+@routes.post("/images/prune")
+async def prune(request: Request, services: Services) -> Response:
+    await services.containers.settle()
+    return json(await services.images.prune(request.filters()))
 
 
 @routes.post("/images/load")

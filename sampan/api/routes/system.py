@@ -51,14 +51,15 @@ def ping_head(request: Request, services: Services) -> Response:
 
 
 @routes.get("/version")
-def version(request: Request, services: Services) -> Response:
-    return json(services.system.version())
+async def version(request: Request, services: Services) -> Response:
+    return json(await services.system.version())
 
 
 @routes.get("/info")
-def info(request: Request, services: Services) -> Response:
+async def info(request: Request, services: Services) -> Response:
     images = len(services.images.list(all=True, filters={}))
-    return json(render_info(services.system.info(services.containers.counts(), images), request.version))
+    found = await services.system.info(services.containers.counts(), images)
+    return json(render_info(found, request.version))
 
 
 @routes.get("/events")

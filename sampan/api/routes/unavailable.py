@@ -33,16 +33,9 @@ _SUBJECTS: Final = {
     ],
     "Making images from containers is": ["POST /commit"],
     "Building images is": ["POST /build", "POST /build/cancel", "POST /session", "POST /grpc"],
-    "Pruning images is": ["POST /images/prune"],
     "Saving images is": ["GET /images/get", "GET /images/{name...}/get"],
     "Searching for images is": ["GET /images/search"],
     "Listing attestations is": ["GET /images/{name...}/attestations"],
-    "Creating networks is": ["POST /networks/create"],
-    "Removing networks is": ["DELETE /networks/{name}"],
-    "Connecting containers to further networks is": [
-        "POST /networks/{name}/connect",
-        "POST /networks/{name}/disconnect",
-    ],
     "Swarm mode is": ["POST /swarm/init", "POST /swarm/join"],
     "Managing plugins is": [
         "GET /plugins/privileges",

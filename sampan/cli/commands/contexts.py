@@ -3,6 +3,7 @@
 from sampan.cli.commands.processes import natural_key
 from sampan.cli.errors import CommandError
 from sampan.cli.format import FormatError, render_inspect
+from sampan.cli.lists import check_template
 from sampan.cli.lists import show as show_list
 from sampan.client.config import DEFAULT_CONTEXT, find_endpoint
 from sampan.client.contexts import ContextStore, valid_name
@@ -80,8 +81,6 @@ def inspect(app: "App", parsed: "Parsed") -> None:
             failures.append(str(error))
     source = parsed.flags["format"]
     if source not in {"", "json"}:
-        from sampan.cli.commands.inspect import check_template
-
         check_template(source)
     try:
         app.write(render_inspect(found, source))

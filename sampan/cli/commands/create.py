@@ -7,7 +7,7 @@ from sampan.cli import terminal
 from sampan.cli.app import STDERR, STDOUT
 from sampan.cli.errors import CommandError
 from sampan.cli.options import container_body
-from sampan.client.errors import ClientError, DaemonNotFound
+from sampan.client.errors import ClientError, DaemonInvalidParameter, DaemonNotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,6 +60,10 @@ class Creation:
             host["ConsoleSize"] = list(terminal.size(STDOUT))
             try:
                 created = self._create()
+            except DaemonInvalidParameter as error:
+                if error.message.startswith("invalid reference format"):
+                    raise ClientError(error.message) from error  # Docker's client finds that by itself
+                raise
             except DaemonNotFound as error:
                 if self._pull not in {"missing", ""} or "no such image" not in error.message.lower():
                     raise

@@ -20,6 +20,12 @@ def export(app: "App", parsed: "Parsed") -> None:
         for piece in app.client.export(parsed.args[0]):
             write(STDOUT, piece)
         return
+    folder = path.rpartition("/")[0] or ("/" if path.startswith("/") else ".")
+    try:
+        posix.stat(folder)
+    except OSError as error:
+        reason = f"invalid output path: stat {folder}: {(error.strerror or '').lower()}"
+        raise CommandError(f"failed to export container: {reason}") from error
     temporary = f"{path}.{posix.getpid()}.tmp"
     try:
         fd = posix.open(temporary, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o600)

@@ -3,6 +3,7 @@
 from sampan.base.errors import EngineError, InvalidParameter, NotFound, NotImplementedHere, Unavailable
 from sampan.cli.errors import CommandError
 from sampan.cli.format import FormatError, render_inspect
+from sampan.cli.lists import check_template
 from sampan.client.session import quote
 
 TYPE_CHECKING = False
@@ -30,7 +31,6 @@ TYPES: "Final" = (
 # Without a type these are tried, in Docker's order; what swarm has, only where there is one.
 _TRIED: "Final" = ("container", "image", "network", "volume")
 _OF_SWARM: "Final" = ("service", "task", "node", "secret", "config")
-_BAD_TEMPLATE: "Final" = 64
 
 
 def inspect_any(app: "App", parsed: "Parsed") -> None:
@@ -149,13 +149,3 @@ def _inspect(app: "App", parsed: "Parsed", find: "Callable[[str], Json]") -> Non
     app.write("".join(texts) or "\n" if show_each else render_inspect(found, source))
     if failures:
         raise CommandError("\n".join(failures))
-
-
-def check_template(source: str) -> None:
-    """Raise CommandError, status 64, if ``source`` is no template."""
-    from sampan.cli.gotemplate import Template, TemplateError
-
-    try:
-        Template(source)
-    except TemplateError as error:
-        raise CommandError(f"template parsing error: {error}", _BAD_TEMPLATE) from error

@@ -7,6 +7,8 @@ if TYPE_CHECKING:
     from sampan.cli.app import App
     from sampan.cli.parser import Parsed
 
+_WITHOUT_SIZE = ("", "table", "json", "raw")
+
 
 def list_containers(app: "App", parsed: "Parsed") -> None:
     """Print containers: the running ones unless more is asked for."""
@@ -18,8 +20,8 @@ def list_containers(app: "App", parsed: "Parsed") -> None:
         app.err("WARNING: Ignoring custom format, because both --format and --quiet are set.")
     try:
         formatter = Formatter("container", source, quiet=quiet, trunc=not flags["no-trunc"], size=size)
-        if source and not quiet and "size" not in flags and formatter.uses("Size"):
-            size = True  # working sizes out is dear: only for a format that shows them
+        if source not in _WITHOUT_SIZE and not quiet and "size" not in flags and formatter.uses("Size"):
+            size = True  # working sizes out is dear: only for a template that shows them
             formatter = Formatter("container", source, quiet=quiet, trunc=not flags["no-trunc"], size=True)
         limit = dict.get(flags, "last", -1)  # not flags.get: defaults cost an import here
         if flags["latest"] and limit == -1:

@@ -1,6 +1,9 @@
 """``system df``: the disk space that the engine's objects take."""
 
+import time
+
 from sampan.base.units import human_size
+from sampan.cli.columns import align
 from sampan.cli.lists import show
 
 TYPE_CHECKING = False
@@ -25,6 +28,7 @@ _VERBOSE: "Final" = (
     ),
     ("Volumes", "volume", "table {{.Name}}\\t{{.Links}}\\t{{.Size}}"),
 )
+_CACHE_TITLES: "Final" = ("CACHE ID", "CACHE TYPE", "SIZE", "CREATED", "LAST USED", "USAGE", "SHARED")
 _TITLES: "Final" = {"Images": "Images", "Containers": "Containers", "Volumes": "Local Volumes"}
 
 
@@ -39,10 +43,34 @@ def disk_usage(app: "App", parsed: "Parsed") -> None:
 
 
 def _each(app: "App", usage: "dict[str, Any]") -> None:
+    for container in usage.get("Containers") or ():
+        container["SizeRootFs"] = 0  # most of it is the image's, which is above
     for field, kind, source in _VERBOSE:
         app.out(f"{_TITLES[field]} space usage:\n")
         show(app, kind, usage.get(field) or [], source)
         app.out("")
     cache = usage.get("BuildCache") or ()
     size = sum(record.get("Size") or 0 for record in cache if not record.get("Shared"))
-    app.out(f"Build cache usage: {human_size(size)}")
+    app.out(f"Build cache usage: {human_size(size)}\n")
+    app.write(align("\t".join(_CACHE_TITLES) + "\n" + "".join(_cache_line(record) for record in cache)))
+
+
+def _cache_line(record: "dict[str, Any]") -> str:
+    from sampan.base.times import parse_ns
+    from sampan.base.units import human_duration
+
+    def ago(field: str) -> str:
+        moment = record.get(field)
+        return f"{human_duration(time.time() - parse_ns(moment) / 1e9)} ago" if moment else ""
+
+    identifier = str(record.get("ID", ""))[:12] + ("*" if record.get("InUse") else "")
+    cells = (
+        identifier,
+        str(record.get("Type", "")),
+        human_size(record.get("Size") or 0, 3),
+        ago("CreatedAt"),
+        ago("LastUsedAt"),
+        str(record.get("UsageCount") or 0),
+        "true" if record.get("Shared") else "false",
+    )
+    return "\t".join(cells) + "\n"

@@ -22,11 +22,14 @@ class Row(Record):
 
     def as_dict(self) -> "dict[str, Any]":
         """Return the event as the API writes it; the fields of old only where they say something."""
-        return {
+        found = {
             name: self.item[name]
             for name in _JSON_ORDER
             if name in self.item and (name not in _OLD or self.item[name])
         }
+        if attributes := (self.item.get("Actor") or {}).get("Attributes"):
+            found["Actor"] = {**self.item["Actor"], "Attributes": dict(sorted(attributes.items()))}
+        return found
 
     def actor(self) -> "dict[str, Any]":
         """Return who it happened to."""

@@ -9,7 +9,7 @@ from support.wires import FakeTransport, connect, request, settle
 
 from sampan.api import connection as module
 from sampan.api.body import Body, BodyTooLarge, BodyTruncated
-from sampan.api.connection import Connection
+from sampan.api.connection import Connection, Work
 from sampan.api.hijack import Hijacked, Stream
 from sampan.api.http1 import BadRequest, Head
 from sampan.api.response import Answer, Hijack, Response, StreamResponse
@@ -34,15 +34,15 @@ class App:
     def closed(self, connection: Connection) -> None:
         self.open.discard(connection)
 
-    def handle(self, head: Head, body: Body) -> Answer | Coroutine[Any, Any, Answer]:
+    def handle(self, head: Head, body: Body) -> Answer | Work:
         self.seen.append(f"{head.method} {head.target}")
         match head.target:
             case "/now":
                 return Response(200, b"now", "text/plain")
             case "/later":
-                return self._later()
+                return self._later
             case "/body":
-                return self._read(body)
+                return lambda: self._read(body)
             case "/stream":
                 return StreamResponse(self._stream())
             case "/hijack":
@@ -285,7 +285,7 @@ def test_an_application_that_breaks_its_word_does_not_hang_the_client(
 ) -> None:
     async def scene() -> None:
         connection, transport = connect(app)
-        app.handle = lambda head, body: app.fails()  # type: ignore[method-assign]
+        app.handle = lambda head, body: app.fails  # type: ignore[method-assign]
         connection.data_received(request("GET /x"))
         await settle()
         assert transport.aborted
@@ -304,6 +304,20 @@ def test_streams_are_chunked_and_the_connection_stays(app: App) -> None:
         await settle()
         assert transport.take() == b"3\r\ntwo\r\n0\r\n\r\n<200 3>now"
         assert app.cleaned
+
+    run(scene())
+
+
+def test_a_client_that_does_not_read_is_not_served_further(app: App) -> None:
+    async def scene() -> None:
+        connection, transport = connect(app)
+        connection.pause_writing()
+        connection.data_received(request("GET /now") * 3000)
+        assert transport.take() == b""
+        assert transport.is_paused()
+        connection.resume_writing()
+        assert transport.take() == b"<200 3>now" * 3000
+        assert not transport.is_paused()
 
     run(scene())
 
@@ -332,14 +346,26 @@ def test_a_client_that_goes_away_ends_its_stream(app: App, how: str) -> None:
         if how == "eof":
             assert connection.eof_received()
         else:
-            transport.closed = True
-            connection.connection_lost(None)
+            transport.abort()
         await settle()
         assert app.cleaned
         assert transport.closed
         assert not connection._task
 
     run(scene())
+
+
+def test_a_client_may_go_before_it_is_its_turn(app: App) -> None:
+    async def scene() -> None:
+        for target in ("/later", "/stream", "/body", "/hijack"):
+            connection, transport = connect(app)
+            connection.data_received(request(f"GET {target}"))
+            transport.abort()
+            await settle()
+            assert not app.open
+        await app.tasks.close()
+
+    run(scene())  # nothing is left that was never awaited: warnings are errors
 
 
 def test_a_client_that_only_stops_sending_gets_its_answer(app: App) -> None:
@@ -424,8 +450,7 @@ def test_losing_the_client_cancels_the_hijacker(app: App) -> None:
         connection.data_received(request("POST /hijack"))
         await settle()
         assert app.stream is not None
-        transport.closed = True
-        connection.connection_lost(None)
+        transport.abort()
         await settle()
         with pytest.raises(ConnectionResetError):
             await app.stream.write(b"x")

@@ -71,6 +71,11 @@ def test_a_command_may_be_one_string() -> None:
             "invalid JSON: json: cannot unmarshal string into Go struct field StartExec.ConsoleSize",
         ),
         (b'{"Detach":1e400}', "invalid JSON: "),
+        (
+            b'{"ConsoleSize":[-1,2]}',
+            "invalid JSON: json: cannot unmarshal number into Go struct field StartExec.ConsoleSize[0] of "
+            "type uint64",
+        ),
         (b"\xff\xfe", "invalid JSON: "),
     ],
 )
@@ -83,8 +88,22 @@ def test_what_is_wrong_is_said_in_dockers_words(data: bytes, message: str) -> No
 def test_numbers_that_go_cannot_hold_are_refused() -> None:
     with pytest.raises(InvalidParameter, match="cannot unmarshal number 99999999999999999999"):
         decode(b'{"Memory":99999999999999999999}', HostConfig)
+    with pytest.raises(InvalidParameter, match="cannot unmarshal number 9223372036854775808"):
+        decode(b'{"Memory":9223372036854775808}', HostConfig)
     with pytest.raises(InvalidParameter):
         decode(b'{"Memory":1.5}', HostConfig)
+
+
+@pytest.mark.parametrize(
+    "data", [b'{"Binds":["a\\u0000b"]}', b'{"Sysctls":{"a\\u0000":"1"}}', b'{"Runtime":"\\u0000"}']
+)
+def test_nul_characters_are_refused(data: bytes) -> None:
+    with pytest.raises(InvalidParameter, match="NUL character"):
+        decode(data, HostConfig)
+
+
+def test_broken_text_is_replaced() -> None:
+    assert decode(b'{"Runtime":"a\xffb"}', HostConfig).runtime == "a\ufffdb"
 
 
 def test_deep_nesting_is_no_crash() -> None:

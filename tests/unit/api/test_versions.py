@@ -62,6 +62,7 @@ def read(body: CreateContainer, minor: int, *, cgroup_v2: bool = True) -> HostCo
 def test_what_a_version_did_not_know_is_ignored() -> None:
     def fresh() -> CreateContainer:
         return CreateContainer(
+            image="a",
             host_config=HostConfig(
                 auto_remove=True,
                 annotations={"a": "b"},
@@ -89,16 +90,16 @@ def test_what_a_version_did_not_know_is_ignored() -> None:
 
 
 def test_what_a_version_took_for_granted_is_spelled_out() -> None:
-    assert read(CreateContainer(), 39).ipc_mode == "shareable"
-    assert read(CreateContainer(), 40).ipc_mode == ""
-    assert read(CreateContainer(), 40, cgroup_v2=False).cgroupns_mode == "host"
-    assert read(CreateContainer(), 40, cgroup_v2=True).cgroupns_mode == ""
-    assert read(CreateContainer(), 41, cgroup_v2=False).cgroupns_mode == ""
+    assert read(CreateContainer(image="a"), 39).ipc_mode == "shareable"
+    assert read(CreateContainer(image="a"), 40).ipc_mode == ""
+    assert read(CreateContainer(image="a"), 40, cgroup_v2=False).cgroupns_mode == "host"
+    assert read(CreateContainer(image="a"), 40, cgroup_v2=True).cgroupns_mode == ""
+    assert read(CreateContainer(image="a"), 41, cgroup_v2=False).cgroupns_mode == ""
 
 
 def test_mounts_of_older_versions() -> None:
     def mounted(mount: Mount, minor: int) -> Mount:
-        host = read(CreateContainer(host_config=HostConfig(mounts=[mount])), minor)
+        host = read(CreateContainer(image="a", host_config=HostConfig(mounts=[mount])), minor)
         assert host.mounts is not None
         return host.mounts[0]
 
@@ -124,13 +125,18 @@ def test_one_network_before_1_44() -> None:
         "a": EndpointSettings(mac_address="02:00:00:00:00:01"),
         "b": None,
     }
-    body = CreateContainer(networking_config=NetworkingConfig(endpoints))
+    body = CreateContainer(image="a", networking_config=NetworkingConfig(endpoints))
     with pytest.raises(InvalidParameter, match="cannot be created with multiple network endpoints: a, b"):
         read(body, 43)
     del endpoints["b"]
     read(body, 43)
     assert endpoints["a"] is not None
     assert endpoints["a"].mac_address == ""
+
+
+def test_a_container_needs_a_configuration() -> None:
+    with pytest.raises(InvalidParameter, match=r"^config cannot be empty in order to create a container$"):
+        read_create(CreateContainer(host_config=HostConfig()), (1, 51), cgroup_v2=True)
 
 
 def test_updates_of_older_versions() -> None:

@@ -24,7 +24,7 @@ VALUES = [
 
 
 @pytest.mark.parametrize("value", VALUES, ids=repr)
-def test_values_come_back(value):
+def test_values_come_back(value: object) -> None:
     text = jsonlite.dumps(value)
     assert text == json.dumps(value, separators=(",", ":"), ensure_ascii=False)
     assert jsonlite.loads(text) == value
@@ -32,12 +32,12 @@ def test_values_come_back(value):
 
 
 @pytest.mark.parametrize("text", ["", " ", "{", "[1,]", "nul", "{} x", '{"a":1', '"abc', '"a\x01"', "{1:2}"])
-def test_what_is_no_json_is_refused(text):
+def test_what_is_no_json_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"JSON|Invalid|Expecting|Unterminated"):
         jsonlite.loads(text)
 
 
-def test_bytes_must_be_text():
+def test_bytes_must_be_text() -> None:
     with pytest.raises(UnicodeDecodeError):
         jsonlite.loads(b'"\xff"')
 
@@ -45,12 +45,12 @@ def test_bytes_must_be_text():
 @pytest.mark.parametrize(
     ("value", "error"), [(float("nan"), ValueError), (b"", TypeError), ({1, 2}, TypeError)]
 )
-def test_what_has_no_json_is_refused(value, error):
+def test_what_has_no_json_is_refused(value: object, error: type[Exception]) -> None:
     with pytest.raises(error):
         jsonlite.dumps(value)
 
 
-def test_several_values_in_one_text():
+def test_several_values_in_one_text() -> None:
     text = '{"a":1}\r\n[2] "x'
     first, start = jsonlite.scan(text, 0)
     second, start = jsonlite.scan(text, start)
@@ -59,7 +59,7 @@ def test_several_values_in_one_text():
         jsonlite.scan(text, start)
 
 
-def test_bad_json_is_refused_without_the_json_package_too():
+def test_bad_json_is_refused_without_the_json_package_too() -> None:
     code = (
         "import sys; sys.path[:0] = sys.argv[1:]\n"
         "from sampan.base.jsonlite import loads\n"

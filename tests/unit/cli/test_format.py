@@ -1,6 +1,8 @@
 """Output of lists and of inspect against Docker's tables."""
 
 import time
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from support.shared import table
@@ -14,7 +16,7 @@ NOW = 1_700_000_000
 
 
 @pytest.fixture(autouse=True)
-def _utc(monkeypatch):
+def _utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
     yield
@@ -22,17 +24,17 @@ def _utc(monkeypatch):
     time.tzset()
 
 
-def aged(item):
+def aged(item: dict[str, Any]) -> dict[str, Any]:
     """Return an item of a table with its age made a time of creation."""
     return {**item, "Created": NOW - item["age_seconds"]} if "age_seconds" in item else item
 
 
 @pytest.mark.parametrize("row", table("format/lists"), ids=str)
-def test_lists(row):
+def test_lists(row: dict[str, Any]) -> None:
     options = {name: row[name] for name in ("quiet", "size", "digests") if name in row}
     items = [aged(item) for item in row["items"]]
 
-    def output():
+    def output() -> str:
         return Formatter(row["list"], row["format"], now=NOW, **options).render(items)
 
     if "error" in row:
@@ -44,42 +46,42 @@ def test_lists(row):
 
 
 @pytest.mark.parametrize("row", table("format/ps_columns"), ids=str)
-def test_columns_of_ps(row):
+def test_columns_of_ps(row: dict[str, Any]) -> None:
     shown = container.Row(row["item"], Options(trunc=row["trunc"], now=NOW))
     assert shown.columns[row["column"]](shown) == row["text"]
 
 
 @pytest.mark.parametrize("row", table("format/history_columns"), ids=str)
-def test_columns_of_history(row):
+def test_columns_of_history(row: dict[str, Any]) -> None:
     shown = history.Row(aged(row["item"]), Options(human=row["human"], now=NOW))
     assert shown.columns[row["column"]](shown) == row["text"]
 
 
 @pytest.mark.parametrize("row", table("format/stats_columns"), ids=str)
-def test_columns_of_stats(row):
+def test_columns_of_stats(row: dict[str, Any]) -> None:
     shown = stats.Row(row["stats"], Options(trunc=False, now=NOW))
     assert shown.columns[row["column"]](shown) == row["text"]
 
 
 @pytest.mark.parametrize("row", table("format/ports"), ids=str)
-def test_ports(row):
+def test_ports(row: dict[str, Any]) -> None:
     assert container.ports_text(row["ports"]) == row["text"]
 
 
 @pytest.mark.parametrize("row", table("format/ellipsis"), ids=str)
-def test_ellipsis(row):
+def test_ellipsis(row: dict[str, Any]) -> None:
     assert ellipsis(row["text"], row["width"]) == row["output"]
 
 
 @pytest.mark.parametrize("row", table("format/directive"), ids=str)
-def test_directives(row):
+def test_directives(row: dict[str, Any]) -> None:
     assert template_text(row["format"]) == row["template"]
     assert row["format"].startswith("table") is row["table"]
     assert (row["format"] == "json") is row["json"]
 
 
 @pytest.mark.parametrize("row", table("format/inspect"), ids=str)
-def test_inspect(row):
+def test_inspect(row: dict[str, Any]) -> None:
     if "error_contains" in row:
         with pytest.raises(FormatError) as caught:
             render_inspect(row["items"], row["template"] or "")
@@ -89,7 +91,7 @@ def test_inspect(row):
 
 
 @pytest.mark.parametrize("row", table("client/short_id"), ids=str)
-def test_short_ids(row):
+def test_short_ids(row: dict[str, Any]) -> None:
     assert short_id(row["id"]) == row["short"]
 
 
@@ -110,7 +112,7 @@ CONTAINER = {
 }
 
 
-def test_the_usual_table_of_ps():
+def test_the_usual_table_of_ps() -> None:
     assert Formatter("container", now=NOW).render([CONTAINER]) == (
         "CONTAINER ID   IMAGE     COMMAND                  CREATED         STATUS                   "
         "PORTS                                     NAMES\n"
@@ -119,13 +121,13 @@ def test_the_usual_table_of_ps():
     )
 
 
-def test_an_empty_list_has_a_header():
+def test_an_empty_list_has_a_header() -> None:
     assert Formatter("container").render([]) == (
         "CONTAINER ID   IMAGE     COMMAND   CREATED   STATUS    PORTS     NAMES\n"
     )
 
 
-def test_everything_is_shown_when_asked_for():
+def test_everything_is_shown_when_asked_for() -> None:
     shown = Formatter("container", "table {{.ID}}\t{{.Names}}\t{{.Command}}", trunc=False, now=NOW)
     assert shown.render([CONTAINER]) == (
         "CONTAINER ID       NAMES         COMMAND\n"
@@ -133,7 +135,7 @@ def test_everything_is_shown_when_asked_for():
     )
 
 
-def test_a_row_as_json():
+def test_a_row_as_json() -> None:
     assert Formatter("container", "json", now=NOW).render([CONTAINER]) == (
         '{"Command":"\\"nginx -g \'daemon of…\\"","CreatedAt":"2023-11-14 22:11:15 +0000 UTC",'
         '"HealthStatus":"healthy","ID":"f00dfeedf00d","Image":"nginx","Labels":"a=1,b.x-y=\\u003c2\\u003e",'
@@ -143,17 +145,17 @@ def test_a_row_as_json():
     )
 
 
-def test_a_whole_row_can_be_written():
+def test_a_whole_row_can_be_written() -> None:
     assert Formatter("container", "{{.}}", now=NOW).render([CONTAINER]).startswith("map[Command:")
 
 
-def test_labels_by_name():
+def test_labels_by_name() -> None:
     assert Formatter("container", 'table {{.Label "b.x-y"}}').render([CONTAINER]) == "x y\n<2>\n"
     with pytest.raises(FormatError, match="wrong number of args for Label: want 1 got 0"):
         Formatter("container", "{{.Label}}").render([CONTAINER])
 
 
-def test_an_unknown_column_is_named():
+def test_an_unknown_column_is_named() -> None:
     with pytest.raises(FormatError) as caught:
         Formatter("container", "{{.Foo}}").render([CONTAINER])
     assert str(caught.value) == (
@@ -162,7 +164,7 @@ def test_an_unknown_column_is_named():
     )
 
 
-def test_ps_asks_first_what_a_template_needs():
+def test_ps_asks_first_what_a_template_needs() -> None:
     assert Formatter("container", "{{.Size}}").uses("Size")
     assert Formatter("container", "{{if .Size}}{{.ID}}{{end}}").uses("Size")
     assert Formatter("container", "json").uses("Size")
@@ -180,13 +182,13 @@ def test_ps_asks_first_what_a_template_needs():
 @pytest.mark.parametrize(
     "source", ["table {{.ID}}\t{{.Names}}\t{{.Ports}}\t{{.Size}}", "{{.ID}}\t{{.Names}}"]
 )
-def test_both_ways_to_make_plain_columns_look_the_same(source):
+def test_both_ways_to_make_plain_columns_look_the_same(source: str) -> None:
     plain = Formatter("container", source, now=NOW).render([CONTAINER, CONTAINER])
     by_engine = Formatter("container", source + "{{print}}", now=NOW).render([CONTAINER, CONTAINER])
     assert plain == by_engine
 
 
-def test_raw_rows():
+def test_raw_rows() -> None:
     assert Formatter("container", "raw", size=True, now=NOW).render([CONTAINER]) == (
         'container_id: f00dfeedf00d\nimage: nginx\ncommand: "nginx -g \'daemon of…"\n'
         "created_at: 2023-11-14 22:11:15 +0000 UTC\nstate: running\nstatus: Up 2 minutes (healthy)\n"
@@ -195,7 +197,7 @@ def test_raw_rows():
     assert Formatter("image", "raw", quiet=True).render([{"Id": "sha256:abc"}]) == "image_id: abc\n"
 
 
-def test_images_have_a_row_for_each_name():
+def test_images_have_a_row_for_each_name() -> None:
     image = {
         "Id": "sha256:0123456789abcdef",
         "RepoTags": ["alpine:3", "docker.io/library/alpine:latest", "localhost:5000/a/b:x"],
@@ -221,7 +223,7 @@ def test_images_have_a_row_for_each_name():
     )
 
 
-def test_history_in_numbers():
+def test_history_in_numbers() -> None:
     item = {"Id": "<missing>", "Created": NOW, "CreatedBy": "x" * 50, "Size": 1234567, "Comment": ""}
     assert Formatter("history", human=False).render([item]) == (
         f"IMAGE       CREATED AT             CREATED BY{' ' * 38}SIZE      COMMENT\n"
@@ -229,7 +231,7 @@ def test_history_in_numbers():
     )
 
 
-def test_disk_usage():
+def test_disk_usage() -> None:
     usage = {
         "LayersSize": 1000,
         "Images": [
@@ -249,24 +251,24 @@ def test_disk_usage():
     )
 
 
-def test_changes_of_a_container():
+def test_changes_of_a_container() -> None:
     assert Formatter("diff", "{{.Type}} {{.Path}}").render([{"Path": "/a", "Kind": 1}]) == "A /a\n"
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_has_its_usual_table(kind):
+def test_every_kind_has_its_usual_table(kind: str) -> None:
     lines = Formatter(kind, now=NOW).render([])
     assert lines.isupper() or kind == "disk"
 
 
-def test_columns_follow_their_neighbours():
+def test_columns_follow_their_neighbours() -> None:
     assert align("a\tb\tc\nlonger than ten\tx\ty\n\nalone\nz\tw\n") == (
         "a                 b         c\nlonger than ten   x         y\n\nalone\nz         w\n"
     )
     assert align("你好\tx\nab\ty\n") == "你好      x\nab        y\n"
 
 
-def test_times_are_printed_as_go_does(monkeypatch):
+def test_times_are_printed_as_go_does(monkeypatch: pytest.MonkeyPatch) -> None:
     assert printed_time("2016-01-01T00:00:00.120Z") == "2016-01-01 00:00:00.12 +0000 UTC"
     assert printed_time("2016-01-01T02:00:00+02:00") == "2016-01-01 02:00:00 +0200 +0200"
     monkeypatch.setenv("TZ", "XST-2")
@@ -307,11 +309,11 @@ INSPECTED = {
         ('{{join .Config.Entrypoint " "}}', ""),
     ],
 )
-def test_templates_over_an_inspected_container(template, output):
+def test_templates_over_an_inspected_container(template: str, output: str) -> None:
     assert render_inspect([INSPECTED], template) == output + "\n"
 
 
-def test_a_field_that_is_not_there_is_named():
+def test_a_field_that_is_not_there_is_named() -> None:
     with pytest.raises(FormatError) as caught:
         render_inspect([INSPECTED], "{{.State.Health.Status}}")
     assert str(caught.value) == (
@@ -320,7 +322,7 @@ def test_a_field_that_is_not_there_is_named():
     )
 
 
-def test_one_object_under_a_template():
+def test_one_object_under_a_template() -> None:
     assert render_object({"A": {"B": 1}}, "{{.A.B}}") == "1"
     assert render_object({"A": 1}, "json") == '{"A":1}'
     assert render_object({"A": 1}, "{{.B}}") == "<no value>"

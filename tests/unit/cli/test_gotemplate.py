@@ -1,5 +1,7 @@
 """Templates against Go's own tables: syntax, execution, comparison, printf."""
 
+from typing import Any
+
 import pytest
 from support.shared import table
 
@@ -7,18 +9,18 @@ from sampan.cli.gotemplate import Template, TemplateError
 from sampan.cli.gotemplate.printf import sprintf
 
 
-def run(text, data=None, **options):
-    return Template(text).render(data, **options)
+def run(text: str, data: Any = None, *, strict: bool = False) -> str:
+    return Template(text).render(data, strict=strict)
 
 
-def message(text, data=None, **options):
+def message(text: str, data: Any = None, *, strict: bool = False) -> str:
     with pytest.raises(TemplateError) as caught:
-        run(text, data, **options)
+        run(text, data, strict=strict)
     return str(caught.value)
 
 
 @pytest.mark.parametrize("row", table("format/syntax"), ids=str)
-def test_syntax(row):
+def test_syntax(row: dict[str, Any]) -> None:
     if row["valid"]:
         Template(row["template"])
     else:
@@ -27,7 +29,7 @@ def test_syntax(row):
 
 
 @pytest.mark.parametrize("row", table("format/syntax_errors"), ids=str)
-def test_syntax_errors(row):
+def test_syntax_errors(row: dict[str, Any]) -> None:
     with pytest.raises(TemplateError) as caught:
         Template(row["template"])
     assert row["error_contains"].replace("NAME", "") in str(caught.value)
@@ -35,7 +37,7 @@ def test_syntax_errors(row):
 
 
 @pytest.mark.parametrize("row", table("format/template"), ids=str)
-def test_execution(row):
+def test_execution(row: dict[str, Any]) -> None:
     if row.get("error"):
         message(row["template"], row["data"])
     else:
@@ -43,7 +45,7 @@ def test_execution(row):
 
 
 @pytest.mark.parametrize("row", table("format/compare"), ids=str)
-def test_comparison(row):
+def test_comparison(row: dict[str, Any]) -> None:
     data = {"Uthree": 3, "Ufour": 4, "NegOne": -1, "Three": 3}
     text = f"{{{{if {row['expr']}}}}}yes{{{{else}}}}no{{{{end}}}}"
     if row.get("error"):
@@ -53,12 +55,12 @@ def test_comparison(row):
 
 
 @pytest.mark.parametrize("row", table("format/printf"), ids=str)
-def test_printf(row):
+def test_printf(row: dict[str, Any]) -> None:
     assert sprintf(row["verb"], [row["value"]]) == row["text"]
 
 
 @pytest.mark.parametrize("row", table("format/functions"), ids=str)
-def test_functions_of_docker(row):
+def test_functions_of_docker(row: dict[str, Any]) -> None:
     if "output" in row:
         assert run(row["template"], row["data"]) == row["output"]
     else:
@@ -92,7 +94,7 @@ def test_functions_of_docker(row):
         ("%v", [None], "<nil>"),
     ],
 )
-def test_more_of_printf(template, values, text):
+def test_more_of_printf(template: str, values: list[Any], text: str) -> None:
     assert sprintf(template, values) == text
 
 
@@ -117,11 +119,11 @@ def test_more_of_printf(template, values, text):
         ("{{join . `,`}}", 5, "error calling join: expected slice, got int"),
     ],
 )
-def test_messages(text, data, error):
+def test_messages(text: str, data: Any, error: str) -> None:
     assert message(text, data).endswith(error)
 
 
-def test_an_error_tells_where_it_is():
+def test_an_error_tells_where_it_is() -> None:
     assert message("{{.State.Health.Status}}", {"State": {}}, strict=True) == (
         'template: :1:8: executing "" at <.State.Health.Status>: map has no entry for key "Health"'
     )
@@ -133,7 +135,7 @@ def test_an_error_tells_where_it_is():
     )
 
 
-def test_a_template_without_an_end_is_stopped():
+def test_a_template_without_an_end_is_stopped() -> None:
     assert "exceeded maximum template depth" in message(
         "{{define `t`}}{{template `t`}}{{end}}{{template `t`}}"
     )
@@ -142,11 +144,11 @@ def test_a_template_without_an_end_is_stopped():
 @pytest.mark.parametrize(
     "text", ["{{" + "(" * 5000 + "1" + ")" * 5000 + "}}", "{{if 1}}" * 3000 + "{{end}}" * 3000]
 )
-def test_a_bottomless_template_is_refused(text):
+def test_a_bottomless_template_is_refused(text: str) -> None:
     assert message(text) == "template: :1: max expression depth exceeded"
 
 
-def test_definitions():
+def test_definitions() -> None:
     assert run("{{define `t`}}<{{.}}>{{end}}{{template `t` 1}}{{template `t`}}") == "<1><<no value>>"
     assert "multiple definition" in message("{{define `t`}}a{{end}}{{define `t`}}b{{end}}")
 
@@ -184,5 +186,5 @@ def test_definitions():
         (r"{{`a\n`}}{{" r'"\u00e9\x41\t"' "}}", None, "a\\né" + "A\t"),
     ],
 )
-def test_more_of_execution(text, data, output):
+def test_more_of_execution(text: str, data: Any, output: str) -> None:
     assert run(text, data) == output

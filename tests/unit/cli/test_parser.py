@@ -3,6 +3,8 @@
 import csv
 import subprocess
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from support.shared import shared
@@ -13,31 +15,31 @@ from sampan.cli.parser import Parsed, UsageError, flag_line, flag_type, late_err
 from sampan.cli.table import ALIASES, COMMANDS
 
 
-def read(*argv, **environ) -> Parsed:
+def read(*argv: str, **environ: str) -> Parsed:
     return parse(list(argv), environ)
 
 
-def refusal(*argv, status=125):
+def refusal(*argv: str, status: int = 125) -> str:
     with pytest.raises(UsageError) as caught:
         read(*argv)
     assert caught.value.status == status
     return str(caught.value)
 
 
-def paragraph(*argv, **options):
-    return refusal(*argv, **options).partition("\n\n")[0]
+def paragraph(*argv: str) -> str:
+    return refusal(*argv).partition("\n\n")[0]
 
 
-def invalid(value, flag, why):
+def invalid(value: str, flag: str, why: str) -> str:
     return f'invalid argument "{value}" for "{flag}" flag: {why}'
 
 
-def surface(name):
+def surface(name: str) -> Iterator[list[str]]:
     with shared(f"data/surface/{name}.tsv").open(newline="") as file:
         yield from list(csv.reader(file, delimiter="\t"))[1:]
 
 
-def test_every_command_and_flag_of_docker_is_known():
+def test_every_command_and_flag_of_docker_is_known() -> None:
     unknown = []
     for command, flag, kind, _ in surface("cli_surface"):
         path = command.removeprefix("docker").strip()
@@ -46,39 +48,40 @@ def test_every_command_and_flag_of_docker_is_known():
             unknown.append(path)
         elif kind != "COMMAND":
             *short, name = flag.replace(",", "").split()
-            line = flag_line(COMMANDS[path][4], name.removeprefix("--"))
+            line = flag_line(COMMANDS[path][4] or (), name.removeprefix("--"))
             if line is None or (short and not line.startswith(short[0])):
                 unknown.append(f"{path} {flag}")
     assert unknown == []
 
 
-def test_every_command_of_dockers_plugins_is_known():
+def test_every_command_of_dockers_plugins_is_known() -> None:
     paths = {row[0].removeprefix("docker ") for row in surface("plugin_cli_surface") if row[2] == "COMMAND"}
     assert paths <= set(COMMANDS)
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
-def test_entries_of_the_table_are_well_formed(command):
+def test_entries_of_the_table_are_well_formed(command: str) -> None:
     usage, fewest, most, summary, flags = COMMANDS[command]
     assert summary
     assert "docker" not in usage
     assert most == -1 or fewest <= most
-    for line in flags or ():
+    lines = flags or ()
+    for line in lines:
         kind, attributes = flag_type(line)
         assert line[0] in "- "
         assert line[2:5] == " --"
         assert kind
         assert set(attributes) <= {"check", "default", "env", "is", "hidden"}
         assert line.partition(": ")[2]
-        read_default = parse([], {}).flags.__class__(flags, {})[line[5 : line.index(" ", 5)]]
+        read_default = parse([], {}).flags.__class__(lines, {})[line[5 : line.index(" ", 5)]]
         assert read_default is not None
-    names = [line[5 : line.index(" ", 5)] for line in flags or ()]
-    shorts = [line[1] for line in flags or () if line[0] == "-"]
+    names = [line[5 : line.index(" ", 5)] for line in lines]
+    shorts = [line[1] for line in lines if line[0] == "-"]
     assert len(set(names)) == len(names)
     assert len(set(shorts)) == len(shorts)
 
 
-def test_aliases_lead_to_commands():
+def test_aliases_lead_to_commands() -> None:
     assert set(ALIASES.values()) <= set(COMMANDS)
     assert not set(ALIASES) & set(COMMANDS)
 
@@ -97,7 +100,7 @@ def test_aliases_lead_to_commands():
         (["image", "bootstrap", "busybox"], "image bootstrap", "image bootstrap", ["busybox"]),
     ],
 )
-def test_commands_by_any_spelling(argv, command, path, args):
+def test_commands_by_any_spelling(argv: list[str], command: str, path: str, args: list[str]) -> None:
     parsed = read(*argv)
     assert (parsed.command, parsed.path, parsed.args) == (command, path, args)
 
@@ -145,14 +148,14 @@ def test_commands_by_any_spelling(argv, command, path, args):
         (["top", "c", "-o", "pid"], {}, ["c", "-o", "pid"]),
     ],
 )
-def test_flags(argv, flags, args):
+def test_flags(argv: list[str], flags: dict[str, Any] | None, args: list[str]) -> None:
     parsed = read(*argv)
     if flags is None:
         flags = {"quiet": True, "filter": {"name": ["a", "b"], "status": ["x"]}}
     assert (dict(parsed.flags), parsed.args) == (flags, args)
 
 
-def test_defaults_are_there_and_not_given():
+def test_defaults_are_there_and_not_given() -> None:
     flags = read("run", "i").flags
     assert (flags["pull"], flags["sig-proxy"], flags["memory-swappiness"], flags["env"]) == (
         "missing",
@@ -169,13 +172,13 @@ def test_defaults_are_there_and_not_given():
         flags["no-such-flag"]
 
 
-def test_the_environment_gives_defaults():
+def test_the_environment_gives_defaults() -> None:
     assert read("run", "i", DOCKER_DEFAULT_PLATFORM="linux/arm64").flags["platform"] == "linux/arm64"
     assert read("ps", DOCKER_TLS_VERIFY="0").globals["tlsverify"] is True
     assert read("--tlsverify=false", "ps", DOCKER_TLS_VERIFY="1").globals["tlsverify"] is False
 
 
-def test_flags_of_the_program_come_first():
+def test_flags_of_the_program_come_first() -> None:
     parsed = read("-D", "-H", "unix:///x", "--context=c", "ps", "-a")
     assert dict(parsed.globals) == {"debug": True, "host": ["unix:///x"], "context": "c"}
     assert dict(parsed.flags) == {"all": True}
@@ -220,11 +223,11 @@ def test_flags_of_the_program_come_first():
         (["container", "--foo"], "unknown flag: --foo"),
     ],
 )
-def test_flags_that_are_refused(argv, message):
+def test_flags_that_are_refused(argv: list[str], message: str) -> None:
     assert paragraph(*argv) == message
 
 
-def test_a_refused_flag_is_followed_by_the_usage():
+def test_a_refused_flag_is_followed_by_the_usage() -> None:
     assert refusal("run", "--foo") == (
         "unknown flag: --foo\n\nUsage:  sampan run [OPTIONS] IMAGE [COMMAND] [ARG...]\n\n"
         "Run 'sampan run --help' for more information"
@@ -247,14 +250,14 @@ def test_a_refused_flag_is_followed_by_the_usage():
         (["port"], "'sampan port' requires at least 1 and at most 2 arguments", "Run"),
     ],
 )
-def test_a_wrong_number_of_arguments(argv, message, verb):
+def test_a_wrong_number_of_arguments(argv: list[str], message: str, verb: str) -> None:
     said = refusal(*argv, status=1)
     path = message.split("'")[1]
     assert said.startswith(f"sampan: {message}\n\nUsage:  {path} ")
     assert said.endswith(f"\n\n{verb} '{path} --help' for more information")
 
 
-def test_unknown_commands():
+def test_unknown_commands() -> None:
     assert refusal("foo", status=1) == (
         "sampan: unknown command: sampan foo\n\nRun 'sampan --help' for more information"
     )
@@ -281,12 +284,12 @@ def test_unknown_commands():
         (["run", "img", "--help"], "container run", ""),
     ],
 )
-def test_help(argv, command, stream):
+def test_help(argv: list[str], command: str, stream: str) -> None:
     parsed = read(*argv)
     assert (parsed.command, parsed.help) == (command, stream)
 
 
-def test_warnings_of_old_spellings():
+def test_warnings_of_old_spellings() -> None:
     assert read("stop", "--time=1", "c").warnings == [
         "Flag --time has been deprecated, use --timeout instead"
     ]
@@ -296,7 +299,7 @@ def test_warnings_of_old_spellings():
     ]
 
 
-def test_late_errors_name_the_command_as_typed():
+def test_late_errors_name_the_command_as_typed() -> None:
     error = late_error(read("container", "run", "i"), "invalid containerPort: x")
     assert (str(error), error.status) == (
         "sampan: invalid containerPort: x\n\nRun 'sampan container run --help' for more information",
@@ -305,14 +308,14 @@ def test_late_errors_name_the_command_as_typed():
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
-def test_every_command_has_a_help_page(command):
+def test_every_command_has_a_help_page(command: str) -> None:
     page = help_pages.render(command)
     assert page.startswith(f"Usage:  sampan {command}".rstrip())
     assert "hidden" not in page.lower()
     assert max(map(len, page.splitlines())) <= 100
 
 
-def test_a_help_page():
+def test_a_help_page() -> None:
     assert help_pages.render("container stop", "stop") == (
         "Usage:  sampan stop [OPTIONS] CONTAINER [CONTAINER...]\n\n"
         "Stop one or more running containers\n\n"
@@ -323,14 +326,14 @@ def test_a_help_page():
     )
 
 
-def test_a_group_lists_its_commands():
+def test_a_group_lists_its_commands() -> None:
     page = help_pages.render("trust")
     assert "Management Commands:\n  key         Manage signing keys\n" in page
     assert "\nCommands:\n  inspect     " in page
     assert page.endswith("Run 'sampan trust COMMAND --help' for more information on a command.\n")
 
 
-def test_the_hot_path_loads_nothing_heavy():
+def test_the_hot_path_loads_nothing_heavy() -> None:
     code = (
         "import sys; sys.path[:0] = sys.argv[1:]\n"
         "from sampan.cli.parser import parse\n"

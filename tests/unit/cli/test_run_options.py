@@ -1,5 +1,9 @@
 """Flags of run and create against Docker's tables: what is sent, and what is refused in which words."""
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import pytest
 from support.shared import table
 
@@ -23,27 +27,29 @@ from sampan.cli.options.security import effective_capabilities, normal_capabilit
 from sampan.cli.parser import UsageError, parse
 
 
-def body(*flags, environ=None, image=("img",)):
+def body(
+    *flags: str, environ: dict[str, str] | None = None, image: tuple[str, ...] = ("img",)
+) -> dict[str, Any]:
     """Return what ``run`` with these flags sends."""
     parsed = parse(["run", *flags, *image], environ or {})
     return container_body(parsed.flags, parsed.args, environ or {})[0]
 
 
-def message(call):
+def message(call: Callable[[], object]) -> str:
     """Return the first paragraph of the UsageError that ``call`` raises, or the text of its ValueError."""
     with pytest.raises((UsageError, ValueError)) as caught:
         call()
     return str(caught.value).partition("\n\n")[0].removeprefix("sampan: ")
 
 
-def reason(row, flag, value):
+def reason(row: dict[str, Any], flag: str, value: str) -> str:
     """Return why a value of ``flag`` is refused at once, the naming of the flag cut off."""
     text = message(lambda: body(f"{flag}={value}"))
     start = 'invalid argument "'
     return text.partition(" flag: ")[2] if text.startswith(start) else text
 
 
-def compare(row, call):
+def compare(row: dict[str, Any], call: Callable[[], str]) -> None:
     """Compare the refusal of ``call`` with the error that the row expects."""
     said = call()
     if isinstance(row.get("error"), str):
@@ -52,17 +58,8 @@ def compare(row, call):
         assert row["error_contains"] in said
 
 
-def refused(row):
+def refused(row: dict[str, Any]) -> bool:
     return "error" in row or "error_contains" in row or row.get("valid") is False
-
-
-def unquoted(document):
-    """Leave out what the API leaves out: empty, false and 0."""
-    if isinstance(document, dict):
-        return {
-            key: unquoted(value) for key, value in document.items() if value not in (None, "", False, 0, [])
-        }
-    return document
 
 
 FIELDS = {
@@ -75,7 +72,7 @@ FIELDS = {
 @pytest.mark.parametrize(
     ("name", "row"), [(name, row) for name in FIELDS for row in table(f"run/{name}")], ids=str
 )
-def test_addresses(name, row):
+def test_addresses(name: str, row: dict[str, Any]) -> None:
     flag, field = FIELDS[name]
     if refused(row):
         compare(row, lambda: reason(row, flag, row["input"]))
@@ -87,7 +84,7 @@ def test_addresses(name, row):
 
 
 @pytest.mark.parametrize("row", table("run/attach"), ids=str)
-def test_attach(row):
+def test_attach(row: dict[str, Any]) -> None:
     sent = body(*row["flags"])
     assert [sent["AttachStdin"], sent["AttachStdout"], sent["AttachStderr"]] == [
         row["stdin"],
@@ -97,7 +94,7 @@ def test_attach(row):
 
 
 @pytest.mark.parametrize("row", table("run/bad_args"), ids=str)
-def test_bad_arguments(row):
+def test_bad_arguments(row: dict[str, Any]) -> None:
     compare(row, lambda: message(lambda: body(*row["args"], image=())))
 
 
@@ -109,7 +106,7 @@ BLOCK = {
 
 
 @pytest.mark.parametrize("row", table("run/blkio"), ids=str)
-def test_limits_of_block_devices(row):
+def test_limits_of_block_devices(row: dict[str, Any]) -> None:
     flag, field, key = BLOCK[row["kind"]]
     if refused(row):
         compare(row, lambda: reason(row, flag, row["input"]))
@@ -118,17 +115,17 @@ def test_limits_of_block_devices(row):
 
 
 @pytest.mark.parametrize("row", table("run/capability"), ids=str)
-def test_capability_names(row):
+def test_capability_names(row: dict[str, Any]) -> None:
     assert normal_capability(row["input"]) == row["output"]
 
 
 @pytest.mark.parametrize("row", table("run/capabilities"), ids=str)
-def test_capabilities_taken_together(row):
+def test_capabilities_taken_together(row: dict[str, Any]) -> None:
     assert effective_capabilities(row["add"], row["drop"]) == (row["effective_add"], row["effective_drop"])
 
 
 @pytest.mark.parametrize("row", table("run/device"), ids=str)
-def test_devices(row):
+def test_devices(row: dict[str, Any]) -> None:
     host = body(*(f"--device={device}" for device in row["devices"]))["HostConfig"]
     assert host["Devices"] == [
         {"PathOnHost": m["host"], "PathInContainer": m["container"], "CgroupPermissions": m["permissions"]}
@@ -138,14 +135,14 @@ def test_devices(row):
 
 
 @pytest.mark.parametrize("row", table("run/device_check"), ids=str)
-def test_device_paths(row):
+def test_device_paths(row: dict[str, Any]) -> None:
     if refused(row):
         compare(row, lambda: message(lambda: parse_device(row["input"])))
     else:
         assert parse_device(row["input"])
 
 
-def test_a_device_path_is_cleaned():
+def test_a_device_path_is_cleaned() -> None:
     assert parse_device("/dev//sda/../sdb") == {
         "PathOnHost": "/dev/sdb",
         "PathInContainer": "/dev/sdb",
@@ -154,7 +151,7 @@ def test_a_device_path_is_cleaned():
 
 
 @pytest.mark.parametrize("row", table("run/duration"), ids=str)
-def test_durations(row):
+def test_durations(row: dict[str, Any]) -> None:
     flag = f"--health-interval={row['input']}"
     if row["positive_only"]:
         assert message(lambda: body(flag)) == "--health-interval cannot be negative"
@@ -165,19 +162,19 @@ def test_durations(row):
 
 
 @pytest.mark.parametrize("row", table("run/env"), ids=str)
-def test_environment(row):
+def test_environment(row: dict[str, Any]) -> None:
     if refused(row):
         compare(row, lambda: reason(row, "--env", row["input"]))
     else:
         assert body("-e", row["input"], environ={"PATH": "/bin"})["Env"] == [row["output"]]
 
 
-def test_a_name_alone_takes_the_clients_value():
+def test_a_name_alone_takes_the_clients_value() -> None:
     assert body("-e", "PATH", "-eHOME", environ={"PATH": "/bin"})["Env"] == ["PATH=/bin", "HOME"]
 
 
 @pytest.mark.parametrize("row", table("run/env_file"), ids=str)
-def test_environment_files(row, tmp_path):
+def test_environment_files(row: dict[str, Any], tmp_path: Path) -> None:
     file = tmp_path / "env"
     file.write_text(row["content"], encoding="utf-8", newline="")
     if refused(row):
@@ -194,15 +191,15 @@ def test_environment_files(row, tmp_path):
         (b"a=" + b"x" * 70000, "bufio.Scanner: token too long"),
     ],
 )
-def test_a_broken_environment_file_is_refused(content, error):
+def test_a_broken_environment_file_is_refused(content: bytes, error: str) -> None:
     assert message(lambda: parse_lines(content, {})) == error
 
 
-def test_the_last_of_several_values_counts():
+def test_the_last_of_several_values_counts() -> None:
     assert body("-eA=1", "-eB=2", "-eA=3")["Env"] == ["A=3", "B=2"]
 
 
-def test_options_of_windows_are_refused():
+def test_options_of_windows_are_refused() -> None:
     with pytest.raises(UsageError) as caught:
         body("--cpu-count=1", "--io-maxiops=2")
     where = (
@@ -212,7 +209,7 @@ def test_options_of_windows_are_refused():
     assert caught.value.status == 1
 
 
-def test_flags_come_after_files(tmp_path):
+def test_flags_come_after_files(tmp_path: Path) -> None:
     (tmp_path / "env").write_text("A=file\nB=file\n")
     (tmp_path / "labels").write_text("a=file\nb\n# none\n")
     sent = body("-eA=flag", f"--env-file={tmp_path}/env", "-la=flag", f"--label-file={tmp_path}/labels")
@@ -221,7 +218,7 @@ def test_flags_come_after_files(tmp_path):
 
 
 @pytest.mark.parametrize("row", table("run/expose"), ids=str)
-def test_exposed_ports(row):
+def test_exposed_ports(row: dict[str, Any]) -> None:
     if refused(row):
         compare(row, lambda: message(lambda: body(*row["flags"])))
     else:
@@ -229,7 +226,7 @@ def test_exposed_ports(row):
 
 
 @pytest.mark.parametrize("row", table("run/gpus"), ids=str)
-def test_gpus(row):
+def test_gpus(row: dict[str, Any]) -> None:
     if refused(row):
         compare(row, lambda: reason(row, "--gpus", row["input"]))
     else:
@@ -237,7 +234,7 @@ def test_gpus(row):
 
 
 @pytest.mark.parametrize("row", table("run/health"), ids=str)
-def test_health_checks(row):
+def test_health_checks(row: dict[str, Any]) -> None:
     if refused(row):
         compare(row, lambda: message(lambda: body(*row["flags"])))
         return
@@ -256,14 +253,14 @@ def test_health_checks(row):
 
 
 @pytest.mark.parametrize("row", table("run/hostname"), ids=str)
-def test_host_names(row):
+def test_host_names(row: dict[str, Any]) -> None:
     sent = body(*row["flags"])
     assert sent["Hostname"] == row.get("hostname", "")
     assert sent["Domainname"] == row.get("domainname", "")
 
 
 @pytest.mark.parametrize("row", table("run/label"), ids=str)
-def test_labels(row):
+def test_labels(row: dict[str, Any]) -> None:
     if refused(row):
         compare(row, lambda: reason(row, "--label", row["input"]))
     else:
@@ -272,7 +269,7 @@ def test_labels(row):
 
 
 @pytest.mark.parametrize("row", table("run/link"), ids=str)
-def test_links(row):
+def test_links(row: dict[str, Any]) -> None:
     if refused(row):
         compare(row, lambda: reason(row, "--link", row["input"]))
     else:
@@ -281,12 +278,12 @@ def test_links(row):
             assert split_link(row["input"]) == (row["name"], row["alias"])
 
 
-def test_a_link_in_the_engines_own_form():
+def test_a_link_in_the_engines_own_form() -> None:
     assert split_link("/foo:/c1/bar") == ("foo", "bar")
 
 
 @pytest.mark.parametrize("row", table("run/log_opt"), ids=str)
-def test_log_options(row):
+def test_log_options(row: dict[str, Any]) -> None:
     if refused(row):
         compare(row, lambda: message(lambda: body(*row["flags"])))
     else:
@@ -295,7 +292,7 @@ def test_log_options(row):
 
 
 @pytest.mark.parametrize("row", table("run/mount"), ids=str)
-def test_mounts(row, monkeypatch):
+def test_mounts(row: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     if "cwd" in row:
         monkeypatch.setattr("os.getcwd", lambda: row["cwd"])
     if refused(row):
@@ -306,7 +303,7 @@ def test_mounts(row, monkeypatch):
 
 
 @pytest.mark.parametrize("row", table("run/network"), ids=str)
-def test_networks(row):
+def test_networks(row: dict[str, Any]) -> None:
     if refused(row):
         compare(row, lambda: reason(row, "--network", row["input"]))
     else:
@@ -317,7 +314,7 @@ def test_networks(row):
 
 
 @pytest.mark.parametrize("row", table("run/network_flags"), ids=str)
-def test_network_flags(row):
+def test_network_flags(row: dict[str, Any]) -> None:
     if refused(row):
         compare(row, lambda: message(lambda: body(*row["flags"])))
         return
@@ -334,7 +331,7 @@ def test_network_flags(row):
 
 
 @pytest.mark.parametrize("row", table("run/port_number"), ids=str)
-def test_port_numbers(row):
+def test_port_numbers(row: dict[str, Any]) -> None:
     if "error" in row:
         assert message(lambda: parse_port(row["input"])) == row["error"]
     elif "reason" in row:
@@ -346,12 +343,12 @@ def test_port_numbers(row):
 
 
 @pytest.mark.parametrize("row", table("run/port_proto"), ids=str)
-def test_port_and_protocol(row):
+def test_port_and_protocol(row: dict[str, Any]) -> None:
     assert split_protocol(row["input"]) == (row["port"], row["proto"])
 
 
 @pytest.mark.parametrize("row", table("run/port_range"), ids=str)
-def test_port_ranges(row):
+def test_port_ranges(row: dict[str, Any]) -> None:
     if refused(row):
         compare(row, lambda: message(lambda: parse_range(row["input"])))
     else:
@@ -359,7 +356,7 @@ def test_port_ranges(row):
 
 
 @pytest.mark.parametrize("row", table("run/publish"), ids=str)
-def test_published_ports(row):
+def test_published_ports(row: dict[str, Any]) -> None:
     if refused(row):
         compare(row, lambda: message(lambda: body("-p", row["spec"])))
         return
@@ -373,12 +370,12 @@ def test_published_ports(row):
 
 
 @pytest.mark.parametrize("row", table("run/publish_text"), ids=str)
-def test_published_ports_as_text(row):
+def test_published_ports_as_text(row: dict[str, Any]) -> None:
     assert [render_publish(mapping) for mapping in parse_publish(row["spec"])] == [row["text"]]
 
 
 @pytest.mark.parametrize("row", table("run/publish_long"), ids=str)
-def test_the_long_form_of_published_ports(row):
+def test_the_long_form_of_published_ports(row: dict[str, Any]) -> None:
     if refused(row):
         assert message(lambda: body(*(f"-p{value}" for value in row["input"])))
     else:
@@ -386,7 +383,7 @@ def test_the_long_form_of_published_ports(row):
 
 
 @pytest.mark.parametrize("row", table("service/publish"), ids=str)
-def test_ports_of_a_service(row):
+def test_ports_of_a_service(row: dict[str, Any]) -> None:
     if refused(row):
         compare(row, lambda: message(lambda: parse_service_port(row["input"])))
         return
@@ -410,7 +407,7 @@ SIZES = {
 
 
 @pytest.mark.parametrize("row", table("run/resources"), ids=str)
-def test_resources(row):
+def test_resources(row: dict[str, Any]) -> None:
     flag, field = SIZES[row["kind"]]
     if refused(row):
         assert message(lambda: body(flag, row["input"]))
@@ -431,7 +428,7 @@ def test_resources(row):
         (".5", 500_000_000),
     ],
 )
-def test_cpus_are_rational_numbers(text, result):
+def test_cpus_are_rational_numbers(text: str, result: str | int) -> None:
     if isinstance(result, str):
         assert reason({}, "--cpus", text) == result
     else:
@@ -439,7 +436,7 @@ def test_cpus_are_rational_numbers(text, result):
 
 
 @pytest.mark.parametrize("row", table("run/restart"), ids=str)
-def test_restart_policies(row):
+def test_restart_policies(row: dict[str, Any]) -> None:
     if refused(row):
         compare(row, lambda: message(lambda: body(f"--restart={row['input']}")))
     else:
@@ -449,11 +446,11 @@ def test_restart_policies(row):
 
 
 @pytest.mark.parametrize("row", table("run/security_opt_paths"), ids=str)
-def test_system_paths(row):
+def test_system_paths(row: dict[str, Any]) -> None:
     assert system_paths(row["input"]) == (row["output"], row["masked"], row["readonly"])
 
 
-def test_a_seccomp_profile_is_read_and_sent(tmp_path):
+def test_a_seccomp_profile_is_read_and_sent(tmp_path: Path) -> None:
     file = tmp_path / "profile.json"
     file.write_text('{\n  "defaultAction": "SCMP_ACT_ALLOW"\n}\n')
     host = body("--security-opt", f"seccomp={file}", "--security-opt=no-new-privileges")["HostConfig"]
@@ -465,7 +462,7 @@ def test_a_seccomp_profile_is_read_and_sent(tmp_path):
 
 
 @pytest.mark.parametrize("row", table("run/ulimit"), ids=str)
-def test_ulimits(row):
+def test_ulimits(row: dict[str, Any]) -> None:
     if refused(row):
         compare(row, lambda: reason(row, "--ulimit", row["input"]))
     else:
@@ -474,13 +471,13 @@ def test_ulimits(row):
         ]
 
 
-def test_a_later_ulimit_replaces_an_earlier_one():
+def test_a_later_ulimit_replaces_an_earlier_one() -> None:
     sent = body("--ulimit=nofile=1", "--ulimit=cpu=2", "--ulimit=nofile=3")["HostConfig"]["Ulimits"]
     assert [(limit["Name"], limit["Soft"]) for limit in sent] == [("cpu", 2), ("nofile", 3)]
 
 
 @pytest.mark.parametrize("row", table("run/volume_flags"), ids=str)
-def test_volumes(row):
+def test_volumes(row: dict[str, Any]) -> None:
     sent = body(*(f"--volume={volume}" for volume in row["volumes"]))
     assert sorted(sent["HostConfig"]["Binds"] or []) == sorted(row["binds"])
     assert sorted(sent["Volumes"]) == sorted(row["anonymous"])
@@ -494,16 +491,16 @@ def test_volumes(row):
         ("/a:/b:ro:x", "invalid spec: /a:/b:ro:x: too many colons"),
     ],
 )
-def test_a_bad_volume_is_refused(spec, error):
+def test_a_bad_volume_is_refused(spec: str, error: str) -> None:
     assert message(lambda: body(f"-v{spec}") if spec else body("--volume=")) == error
 
 
-def test_a_relative_bind_is_made_absolute(monkeypatch):
+def test_a_relative_bind_is_made_absolute(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.getcwd", lambda: "/srv/app")
     assert body("-v", "./data:/data:ro")["HostConfig"]["Binds"] == ["/srv/app/data:/data:ro"]
 
 
-def test_what_is_sent_without_any_flag():
+def test_what_is_sent_without_any_flag() -> None:
     assert body(image=("alpine", "echo", "-n")) == {
         "Hostname": "",
         "Domainname": "",
@@ -535,7 +532,7 @@ def test_what_is_sent_without_any_flag():
     }
 
 
-def test_many_flags_at_once():
+def test_many_flags_at_once() -> None:
     sent = body(
         *(
             "-it",
@@ -563,12 +560,12 @@ def test_many_flags_at_once():
     assert (host["Annotations"], host["MemorySwappiness"], host["PublishAllPorts"]) == ({"a": "b"}, 0, True)
 
 
-def test_name_and_platform_are_apart():
+def test_name_and_platform_are_apart() -> None:
     parsed = parse(["create", "--name", "web", "img"], {"DOCKER_DEFAULT_PLATFORM": "linux/arm64"})
     assert container_body(parsed.flags, parsed.args, {})[1:] == ("web", "linux/arm64")
 
 
-def test_detached_containers_are_not_attached():
+def test_detached_containers_are_not_attached() -> None:
     sent = body("-dit")
     assert not any((sent["AttachStdin"], sent["AttachStdout"], sent["AttachStderr"], sent["StdinOnce"]))
 
@@ -588,7 +585,7 @@ def test_detached_containers_are_not_attached():
         (["--use-api-socket"], "--use-api-socket is not supported"),
     ],
 )
-def test_options_that_do_not_fit(flags, error):
+def test_options_that_do_not_fit(flags: list[str], error: str) -> None:
     with pytest.raises(UsageError) as caught:
         body(*flags)
     assert str(caught.value) == f"sampan: {error}\n\nRun 'sampan run --help' for more information"
@@ -612,5 +609,5 @@ def test_options_that_do_not_fit(flags, error):
         ("--gpus", "", "EOF"),
     ],
 )
-def test_values_refused_at_once(flag, value, error):
+def test_values_refused_at_once(flag: str, value: str, error: str) -> None:
     assert reason({}, flag, value) == error

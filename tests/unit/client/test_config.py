@@ -4,23 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+from support.contexts import save_context
 
 from sampan.client.config import Config, config_directory, context_name, find_endpoint, is_default, tls_files
 from sampan.client.contexts import ContextStore, valid_name
 from sampan.client.errors import ClientError
-
-
-def save_context(folder: Path, name: str, host: str, *, skip_verify: bool = False, tls: bool = False) -> None:
-    store = ContextStore(str(folder))
-    meta = Path(store.meta_folder(name))
-    meta.mkdir(parents=True)
-    endpoint = {"Host": host, "SkipTLSVerify": skip_verify}
-    document = {"Name": name, "Metadata": {"Description": f"{name}!"}, "Endpoints": {"docker": endpoint}}
-    (meta / "meta.json").write_text(json.dumps(document))
-    if tls:
-        files = Path(store.tls_folder(name), "docker")
-        files.mkdir(parents=True)
-        (files / "ca.pem").write_text("")
 
 
 def test_nothing_said_means_our_own_socket(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from support.fake_daemon import FakeDaemon, Received, Reply
 
 from sampan.client.endpoint import Endpoint
-from sampan.client.errors import ConnectionFailed
+from sampan.client.errors import ClientError, ConnectionFailed
 from sampan.client.transport import Transport, parse_head
 
 
@@ -63,6 +63,28 @@ def test_upload_of_an_iterable(daemon: FakeDaemon, transport: Transport, count: 
     daemon.on("POST", "/a", lambda request: Reply(body=str(len(request.body)).encode()))
     body = (b"x" * 5000 for _ in range(count))
     assert transport.receive(transport.send("POST", "/a", body=body)).read() == str(5000 * count).encode()
+
+
+@pytest.mark.parametrize("size", [0, 5, 3_000_000])
+def test_upload_of_a_file(daemon: FakeDaemon, transport: Transport, tmp_path: Path, size: int) -> None:
+    daemon.on("POST", "/a", lambda request: Reply(body=str(len(request.body)).encode()))
+    (tmp_path / "file").write_bytes(b"x" * (size + 10))
+    with (tmp_path / "file").open("rb", buffering=0) as file:
+        file.seek(10)
+        response = transport.receive(transport.send("POST", "/a", body=file.fileno()))
+        assert response.read() == str(size).encode()
+    assert daemon.requests[0].headers["content-length"] == str(size)
+
+
+def test_a_file_that_shrinks_while_it_is_sent(
+    daemon: FakeDaemon, transport: Transport, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_bytes(b"x" * 10)
+    with (tmp_path / "file").open("rb+", buffering=0) as file:
+        connection = transport.send("POST", "/a", body=file.fileno())
+        file.truncate(5)
+        with pytest.raises(ClientError, match="became shorter"):
+            transport.receive(connection)
 
 
 def test_upload_of_a_slow_pipe(daemon: FakeDaemon, transport: Transport) -> None:

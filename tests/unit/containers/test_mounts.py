@@ -8,7 +8,7 @@ import pytest
 from support.shared import table
 
 from sampan.base.errors import InvalidParameter
-from sampan.containers.mounts import check_mount, parse_bind, plan_mounts
+from sampan.containers.mounts import check_mount, parse_bind, parse_tmpfs, plan_mounts
 from sampan.wire.containers import Mount
 
 
@@ -51,7 +51,7 @@ def test_mounts_are_checked_as_docker_does() -> None:
         else:
             with pytest.raises(InvalidParameter) as caught:
                 check_mount(mount)
-            assert row.get("error_contains", row.get("error")) in str(caught.value)
+            assert (row["error_contains"] if "error_contains" in row else row["error"]) in str(caught.value)
 
 
 def test_a_destination_is_taken_once(tmp_path: Path) -> None:
@@ -78,3 +78,20 @@ def test_what_the_user_mounts_hides_the_images_volume(tmp_path: Path) -> None:
         "/other": "volume",
     }
     assert planned[0].options == ["rbind", "rro", "rprivate"]
+
+
+def test_a_bind_and_a_tmpfs_do_not_share_a_place(tmp_path: Path) -> None:
+    with pytest.raises(InvalidParameter, match="Duplicate mount point: /data"):
+        plan_mounts(
+            binds=[f"{tmp_path}:/data"],
+            mounts=[],
+            image_volumes=[],
+            volume_driver="",
+            volume_path=lambda name: name,
+            tmpfs={"/data": ""},
+        )
+
+
+def test_no_tmpfs_is_put_over_the_root() -> None:
+    with pytest.raises(InvalidParameter, match="destination can't be '/'"):
+        parse_tmpfs("/..", "")

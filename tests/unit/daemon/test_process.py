@@ -11,7 +11,7 @@ import pytest
 
 from sampan.base.errors import HostFailure
 from sampan.daemon.log import JsonFormatter, TextFormatter
-from sampan.daemon.process import PidFile, dump_stacks, lock_data_root, notify
+from sampan.daemon.process import PidFile, ServiceManager, dump_stacks, lock_data_root
 
 
 def test_the_pid_file_refuses_a_second_daemon(tmp_path: Path) -> None:
@@ -42,14 +42,16 @@ def test_the_data_root_belongs_to_one_daemon(tmp_path: Path) -> None:
 
 def test_the_service_manager_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
-    notify("READY=1")
+    ServiceManager().tell("READY=1")
     path = tmp_path / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(path))
         monkeypatch.setenv("NOTIFY_SOCKET", str(path))
-        notify("READY=1")
+        told = ServiceManager()
+        assert "NOTIFY_SOCKET" not in os.environ
+        told.tell("READY=1")
         assert manager.recv(100) == b"READY=1"
-    notify("STOPPING=1")  # nobody listens any more
+    told.tell("STOPPING=1")  # nobody listens any more
 
 
 def test_stacks_show_threads_and_tasks(tmp_path: Path) -> None:

@@ -1,26 +1,14 @@
 """The command line run in this process against a scripted daemon."""
 
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.command_line import Done, Sampan
 from support.fake_daemon import FakeDaemon
 
 from sampan.cli.main import run
-
-
-@dataclass
-class Done:
-    """How a command ended and what it wrote."""
-
-    code: int
-    out: str
-    err: str
-
-
-Sampan = Callable[..., Done]
 
 
 @pytest.fixture

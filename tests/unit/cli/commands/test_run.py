@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.command_line import Sampan
 from support.fake_daemon import FakeDaemon, Received, Reply, frame
-
-from tests.unit.cli.commands.conftest import Sampan
 
 ID = "c" * 64
 

@@ -24,7 +24,8 @@ class Shell:
         self.killed: list[str] = []
         self.changed = threading.Condition()
         self._daemon = daemon
-        self._ended = threading.Event()
+        self.ended = threading.Event()
+        self.mortal = True
         self._code = code
         daemon.on("POST", "/containers/create", json={"Id": ID, "Warnings": []})
         daemon.on("POST", f"/containers/{ID}/attach", hijack=self._attached)
@@ -37,16 +38,16 @@ class Shell:
         connection.sendall(b"ready\r\n")
         connection.settimeout(0.02)
         data = b" "
-        while data and b"q" not in data and not self._ended.is_set():
+        while data and b"q" not in data and not self.ended.is_set():
             try:
                 data = connection.recv(100)
             except TimeoutError:
                 continue
             connection.sendall(data.upper())
-        self._ended.set()
+        self.ended.set()
 
     def _waited(self) -> Iterator[bytes]:
-        while not self._ended.wait(0.01) and not self._daemon.closed:
+        while not self.ended.wait(0.01) and not self._daemon.closed:
             pass
         yield json.dumps({"StatusCode": self._code}).encode()
 
@@ -60,7 +61,8 @@ class Shell:
         with self.changed:
             self.killed.append(request.query["signal"])
             self.changed.notify_all()
-        self._ended.set()
+        if self.mortal:
+            self.ended.set()
         return Reply(204)
 
 
@@ -138,6 +140,22 @@ def test_a_signal_is_passed_on(shell: Shell, environment: dict[str, str]) -> Non
         window.expect("code 5")
 
 
+def test_the_third_interrupt_ends_the_client(shell: Shell, environment: dict[str, str]) -> None:
+    shell.mortal = False
+    command = f"exec {PROGRAM} run -it busybox sh"
+    with terminal(environment, f"sh -c 'echo pid $$; {command}'; echo code $?") as window:
+        pid = window.expect("\n").split()[-1]
+        window.expect("ready")
+        for count in (1, 2, 3):
+            subprocess.run(["kill", "-INT", pid], check=True)
+            if count < 3:
+                with shell.changed:
+                    assert shell.changed.wait_for(lambda count=count: len(shell.killed) == count, 10)  # type: ignore[misc]
+        window.expect("got 3 SIGTERM/SIGINTs, forcefully exiting")
+        window.expect("code 1")
+        assert is_restored(window)
+
+
 def test_without_a_proxy_a_signal_ends_the_client_and_the_terminal_comes_back(
     shell: Shell, environment: dict[str, str]
 ) -> None:
@@ -165,6 +183,7 @@ def test_exec_and_attach(shell: Shell, daemon: FakeDaemon, environment: dict[str
         window.expect("ready")
         window.type("q")
         window.expect("code 9")
+    shell.ended.clear()
     with terminal(environment, f"{PROGRAM} attach {ID}; echo code $?") as window:
         window.expect("ready")
         with shell.changed:
@@ -187,6 +206,6 @@ def test_progress_is_drawn_over(daemon: FakeDaemon, environment: dict[str, str],
     (tmp_path / "x.tar").write_bytes(b"tar")
     with terminal(environment, f"{PROGRAM} load -i {tmp_path}/x.tar; echo code $?") as window:
         text = window.expect("code 0")
-    assert "abc: Loading        5B/10B" in text
+    assert "\x1b[2K\rabc: Loading       5B/10B\r\x1b[1B" in text
     assert "Loaded image: x:y\r\n" in text
     assert daemon.requests[-1].body == b"tar"

@@ -1,0 +1,128 @@
+"""The images that every engine gets, as archives in the form of ``docker save``."""
+
+import hashlib
+import io
+import json
+import random
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+from typing import Final
+
+from benchmarks import machine
+from benchmarks.engine import BUSYBOX, LARGE
+from support.images import busybox_archive
+
+LARGE_SIZE: Final = 228 << 20
+_LINE: Final = b"some text as in a man page, a header file or a table of names, line %07d of this file\n"
+_DATE: Final = 1_700_000_000
+_LEFT_OUT: Final = ("dev/", "var/cache/apt/archives/", "var/lib/apt/lists/")
+
+
+def busybox(folder: Path) -> Path:
+    """Write the archive of a small image into ``folder``; return its path."""
+    path = folder / "busybox.tar"
+    path.write_bytes(busybox_archive(BUSYBOX))
+    return path
+
+
+def lines(folder: Path, size: int) -> Path:
+    """Write a file of ``size`` bytes with lines of a hundred bytes into ``folder``; return its path."""
+    path = folder / "lines"
+    line = (
+        "".join(chr(33 + i % 90) for i in range(99)).encode().replace(b"\\", b"/").replace(b'"', b"'") + b"\n"
+    )
+    path.write_bytes(line * (size // len(line)))
+    return path
+
+
+def large(folder: Path, cache: Path) -> Path:
+    """Write the archive of an image of about 228 MiB in four layers; return its path.
+
+    Its base is Debian, if mmdebstrap can make one (kept in ``cache``), else generated files; the rest is
+    generated: half of it does not compress, as in real layers.
+    """
+    root = cache / "debian-root.tar"
+    if not root.exists():
+        _bootstrap(root)
+    layers = []
+    if root.exists():
+        layers.append(_without_devices(root, folder / "layer0"))
+    else:
+        layers.append(_generated(0, 9000, 16384, folder / "layer0"))
+    for number, (files, size) in enumerate(((2000, 8192), (20, 1 << 20), (3000, 1024)), 1):
+        layers.append(_generated(number, files, size, folder / f"layer{number}"))
+    missing = LARGE_SIZE - sum(layer.stat().st_size for layer in layers)
+    if missing > 0:
+        layers.append(_generated(9, max(1, missing // 66000), 65536, folder / "layer9"))
+    return _archive(layers, folder / "large.tar")
+
+
+def _bootstrap(root: Path) -> None:
+    if shutil.which("mmdebstrap") is None:
+        return
+    root.parent.mkdir(parents=True, exist_ok=True)
+    fresh = root.with_suffix(".new.tar")
+    command = [
+        "mmdebstrap",
+        "--quiet",
+        "--variant=minbase",
+        "--include=python3-minimal",
+        machine.codename(),  # its keys are here
+        str(fresh),
+    ]
+    if subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode == 0:
+        fresh.rename(root)
+    else:  # no package mirror
+        fresh.unlink(missing_ok=True)
+
+
+def _without_devices(root: Path, path: Path) -> Path:
+    """An engine may refuse device nodes, and nobody ships a package index."""
+    with tarfile.open(root) as source, tarfile.open(path, "w") as target:
+        for member in source:
+            if not member.name.removeprefix("./").startswith(_LEFT_OUT):
+                target.addfile(member, source.extractfile(member) if member.isreg() else None)
+    return path
+
+
+def _generated(seed: int, files: int, size: int, path: Path) -> Path:
+    generator = random.Random(seed)  # noqa: S311 - the same bytes on every machine
+    text = b"".join(_LINE % number for number in range(size // 2 // len(_LINE) + 1))[: size // 2]
+    with tarfile.open(path, "w") as archive:
+        for number in range(files):
+            info = tarfile.TarInfo(f"opt/layer{seed}/folder{number // 100}/file{number:05}")
+            data = generator.randbytes(size - len(text)) + text
+            info.size, info.mtime = len(data), _DATE
+            archive.addfile(info, io.BytesIO(data))
+    return path
+
+
+def _archive(layers: list[Path], path: Path) -> Path:
+    """Put ``layers`` into an archive, and remove them."""
+    digests = []
+    for layer in layers:
+        with layer.open("rb") as file:
+            digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+    document = {
+        "architecture": "amd64",
+        "os": "linux",
+        "created": "2024-01-01T00:00:00Z",
+        "config": {"Cmd": ["sh"], "Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"]},
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}" for digest in digests]},
+        "history": [{"created": "2024-01-01T00:00:00Z", "created_by": "a benchmark"} for _ in layers],
+    }
+    config = json.dumps(document).encode()
+    image = hashlib.sha256(config).hexdigest()
+    names = [f"{digest}/layer.tar" for digest in digests]
+    manifest = [{"Config": f"{image}.json", "RepoTags": [LARGE], "Layers": names}]
+    with tarfile.open(path, "w") as archive:
+        for name, layer in zip(names, layers, strict=True):
+            archive.add(layer, name)
+            layer.unlink()
+        for name, data in ((f"{image}.json", config), ("manifest.json", json.dumps(manifest).encode())):
+            info = tarfile.TarInfo(name)
+            info.size, info.mtime = len(data), _DATE
+            archive.addfile(info, io.BytesIO(data))
+    return path
