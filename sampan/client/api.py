@@ -361,6 +361,24 @@ class Client(Session):
         headers = {"X-Registry-Auth": auth} if auth else None
         return self.stream(self.begin("POST", "/images/create", query, headers=headers))
 
+    def push(
+        self, image: str, tag: str = "", *, platform: "Json | None" = None, auth: str = ""
+    ) -> "Iterator[Json]":
+        """Send an image (no tag: all its tags) to its registry and yield the daemon's messages."""
+        query = {"tag": tag or None, "platform": jsonlite.dumps(platform) if platform else None}
+        headers = {"X-Registry-Auth": auth} if auth else None
+        return self.stream(self.begin("POST", image_path(image, "push"), query, headers=headers))
+
+    def login(self, credentials: "Json") -> "Json":
+        """Check credentials with the registry they name; return Status and IdentityToken."""
+        return document(self.begin("POST", "/auth", json=credentials).result())
+
+    def distribution(self, image: str, *, auth: str = "") -> "Json":
+        """Return what an image's name stands for in its registry: Descriptor and Platforms."""
+        headers = {"X-Registry-Auth": auth} if auth else None
+        path = f"/distribution/{quote(image, '/:@')}/json"
+        return document(self.begin("GET", path, headers=headers).result())
+
     def bootstrap(self, image: str, *, tag: str = "") -> "Iterator[Json]":
         """Make a base image (``busybox``, ``debian:SUITE``) of the host's packages; yield messages."""
         query = {"image": image, "tag": tag or None}
@@ -425,8 +443,11 @@ class Client(Session):
 
 def checked(messages: "Iterable[Json]") -> "Iterator[Json]":
     """Pass the messages of a progress stream on; raise StreamFailed at one that is an error."""
-    for message in messages:
+    coming = iter(messages)
+    for message in coming:
         detail = message.get("errorDetail") or {}
         if reason := detail.get("message") or message.get("error"):
+            for _ in coming:
+                pass  # an error is the last message: what is left is the end of the answer
             raise StreamFailed(str(reason))
         yield message

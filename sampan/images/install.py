@@ -5,7 +5,7 @@ the row is written nothing is visible. What a failure leaves behind is dropped a
 dropped at the next start, because no row names it.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -120,8 +120,14 @@ class Installer:
         names: Sequence[Reference],
         hold: Hold,
         progress: LayerProgress | None = None,
+        *,
+        unpacked: Callable[[str], None] = lambda diff_id: None,
+        settled: Callable[[], Awaitable[None]] | None = None,
     ) -> Installed:
         """Put ``image`` in under ``names``; one that is there already is completed, not replaced.
+
+        ``unpacked`` is called with the diffID of each layer that is in place. ``settled`` is for sources that
+        outlive a failure: it is awaited when all layers are, and before any blob is kept.
 
         Raises InvalidArchive, WrongDigest, TooLarge for what is wrong with it, HostFailure for the disk.
         """
@@ -129,11 +135,17 @@ class Installer:
         try:
             async with self._layers.leased(chain):
                 hold.add(image.id)
-                async with together() as group:
-                    unpacking = group.create_task(self._unpack(image, chain, progress))
-                    keeping = group.create_task(self._keep(image))
+                if settled is None:
+                    async with together() as group:
+                        unpacking = group.create_task(self._unpack(image, chain, progress, unpacked))
+                        keeping = group.create_task(self._keep(image))
+                    sizes, kept = unpacking.result(), keeping.result()
+                else:
+                    sizes = await self._unpack(image, chain, progress, unpacked)
+                    await settled()
+                    kept = await self._keep(image)
                 point("images.install.row")
-                record = self._record(image, chain, unpacking.result(), keeping.result())
+                record = self._record(image, chain, sizes, kept)
                 with self._store.transaction():
                     self._store.put(record)
                     replaced = [self._store.add_name(name, record.id) for name in names]
@@ -184,7 +196,11 @@ class Installer:
         return [await blocking(source.keep) for source in image.kept]
 
     async def _unpack(
-        self, image: NewImage, chain: Sequence[str], progress: LayerProgress | None
+        self,
+        image: NewImage,
+        chain: Sequence[str],
+        progress: LayerProgress | None,
+        unpacked: Callable[[str], None],
     ) -> list[int]:
         sizes: list[int] = []
         parent: str | None = None
@@ -204,6 +220,7 @@ class Installer:
             if size is None:
                 size = (await self._snapshots.usage(chain_id)).size
             sizes.append(size)
+            unpacked(layer.diff_id)
             parent = chain_id
         return sizes
 

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager, closing
 from typing import BinaryIO, Final, Protocol
 
 from sampan.base.errors import Conflict
-from sampan.base.threads import blocking
+from sampan.base.threads import apart
 from sampan.images.compression import MAGIC_BYTES, PIECE, Compression, Decompressor, Limits, detect
 from sampan.images.errors import WrongDigest
 from sampan.oci.digest import Digest
@@ -106,10 +106,10 @@ class Layers:
                 return None
             work = _Unpack(self._snapshots, chain_id, parent, diff_id, source, self._limits)
             if progress is None:
-                return await blocking(work.run)
+                return await apart(work.run)
             ticker = _Ticker(work, source.size, progress)
             try:
-                size = await blocking(work.run)
+                size = await apart(work.run)
             finally:
                 ticker.stop()
             progress(source.size, source.size)

@@ -6,9 +6,9 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -34,9 +34,16 @@ from sampan.oci.config import ImageConfig, parse_config
 from sampan.oci.digest import Digest
 from sampan.oci.platform import Platform, compatible, parse_platform
 from sampan.oci.reference import InvalidReference, Reference, parse_any, parse_normalized
+from sampan.registry.auth import NOBODY, Credentials
+from sampan.registry.service import Registries
+from sampan.registry.settings import RegistrySettings
 from sampan.wire.containers import ContainerConfig, GraphDriver
 from sampan.wire.images import HistoryEntry, ImageSummary, InspectedImage, PrunedImages, RemovedImage
 from sampan.wire.system import Progress
+
+if TYPE_CHECKING:
+    from sampan.images.pull import Puller
+    from sampan.images.push import Pusher
 
 _log = logging.getLogger(__name__)
 _CACHED: Final = 256  # images whose configuration is kept decoded
@@ -76,6 +83,7 @@ class ImagesService:
         events: EventBus,
         *,
         limits: Limits | None = None,
+        registries: Registries | None = None,
     ) -> None:
         self.users: ImageUsers = NoUsers()
         self._storage = storage
@@ -85,6 +93,11 @@ class ImagesService:
         self._layers = Layers(storage, limits)
         self._installer = Installer(self._content, self._layers, storage, self._store)
         self._loader = Loader(self._content, self._installer, self._store, self._loaded, limits)
+        self._registries = registries or Registries(RegistrySettings())
+        self._snapshots = storage
+        self._limits = limits
+        self._pulls: Puller | None = None
+        self._pushes: Pusher | None = None
         self._tasks = Tasks("images")
         self._removing = asyncio.Lock()
         self._pruning = False
@@ -233,6 +246,89 @@ class ImagesService:
         self._cache.pop(image_id, None)
         self._publish("load", image_id, image_id)
 
+    async def pull(
+        self,
+        name: str,
+        progress: Callable[[Progress], None],
+        *,
+        platform: str | None = None,
+        credentials: Credentials = NOBODY,
+    ) -> None:
+        """Pull the image ``name`` from its registry; a name without tag and digest: all its tags.
+
+        ``progress`` gets Docker's messages, the first when the image was found. Raises InvalidReference and
+        what ``Puller.pull`` raises. The caller's going away stops the pull; the next one goes on with it.
+        """
+        reference = parse_normalized(name)
+        check_name(reference)
+        wanted = parse_platform(platform) if platform else None
+        await self._puller().pull(
+            replace(reference, tag="") if reference.digest else reference,
+            progress,
+            platform=wanted,
+            credentials=credentials,
+        )
+
+    async def push(
+        self,
+        name: str,
+        tag: str,
+        progress: Callable[[Progress], None],
+        *,
+        platform: str | None = None,
+        credentials: Credentials = NOBODY,
+    ) -> None:
+        """Push the image ``name`` with ``tag`` to its registry; no tag at all: all its tags.
+
+        ``progress`` gets Docker's messages. Raises InvalidReference and what ``Pusher.push`` raises.
+        """
+        reference = parse_normalized(name)
+        if tag:
+            reference = reference.with_tag(tag)
+        wanted = parse_platform(platform) if platform else None
+        await self._pusher().push(reference, progress, platform=wanted, credentials=credentials)
+
+    def _pusher(self) -> "Pusher":
+        if self._pushes is None:
+            from sampan.images.pack import Packer
+            from sampan.images.push import Pusher
+
+            self._pushes = Pusher(
+                self._registries,
+                self._content,
+                self._installer,
+                self._store,
+                Packer(self._content, self._store, self._limits),
+                self._pushed,
+            )
+        return self._pushes
+
+    def _puller(self) -> "Puller":
+        if self._pulls is None:
+            from sampan.images.pull import Puller  # most daemons' starts are not followed by a pull
+
+            self._pulls = Puller(
+                self._registries,
+                self._content,
+                self._installer,
+                self._snapshots,
+                self._store,
+                self._pulled,
+            )
+        return self._pulls
+
+    def _pulled(self, reference: Reference, image_id: str) -> None:
+        self._cache.pop(image_id, None)
+        self._publish_transfer("pull", reference, image_id)
+
+    def _pushed(self, reference: Reference, image_id: str) -> None:
+        self._publish_transfer("push", reference, image_id)
+
+    def _publish_transfer(self, action: str, reference: Reference, image_id: str) -> None:
+        record = self._store.get(image_id)
+        labels = (record.labels or {}) if record is not None else {}
+        self._events.publish("image", "pull", reference.familiar, {**labels, "name": reference.familiar_name})
+
     async def bootstrap(self, spec: str, progress: Callable[[Progress], None]) -> str:
         """Make the base image ``busybox``, ``debian`` or ``debian:SUITE`` of the host's packages.
 
@@ -371,6 +467,8 @@ class ImagesService:
                 with suppress(Conflict, ImageNotFound):
                     steps += await self._remove(name, force=False, prune=True)
         freed = sum(sizes.get(step.deleted, 0) for step in steps)
+        busy = self._pulls.fetching() if self._pulls is not None else ()
+        freed += await blocking(self._content.forget_partials, 0.0, busy)
         self._events.publish("image", "prune", "", {"reclaimed": str(freed)})
         return PrunedImages(steps or None, freed)
 
@@ -389,7 +487,9 @@ class ImagesService:
                 await self._drop(record)
 
     async def close(self) -> None:
-        """Wait for removals that still run."""
+        """End downloads, and wait for removals that still run."""
+        if self._pulls is not None:
+            await self._pulls.close()
         await self._tasks.close()
 
     def _publish(self, action: str, image_id: str, name: str) -> None:

@@ -175,6 +175,11 @@ class ImageStore:
         names = self._by_image.get(image_id)
         return [names[text] for text in sorted(names)] if names else []
 
+    def tagged(self, name: str) -> list[tuple[Reference, str]]:
+        """Return the tags of the repository ``name`` (in full), sorted, with the IDs of their images."""
+        found = [entry for entry in self._names.values() if entry[0].name == name and entry[0].tag]
+        return sorted(found, key=lambda entry: entry[0].tag)
+
     def add_name(self, reference: Reference, image_id: str) -> str | None:
         """Let ``reference`` stand for the image; return the ID of the one it stood for.
 

@@ -12,6 +12,13 @@ class ErrorMessage(msgspec.Struct):
     message: str
 
 
+class AuthStatus(msgspec.Struct, rename="pascal"):
+    """The answer of POST /auth."""
+
+    status: str
+    identity_token: str = ""
+
+
 class VersionComponent(msgspec.Struct, rename="pascal"):
     name: str
     version: str

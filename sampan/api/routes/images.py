@@ -1,12 +1,18 @@
 """Images: what there is, loading, naming, removing."""
 
-from sampan.api.progress import progress_lines
+from sampan.api.progress import begun, progress_lines
 from sampan.api.render import render_image, render_images
 from sampan.api.request import Request
 from sampan.api.response import Response, StreamResponse, json
 from sampan.api.router import Routes
 from sampan.api.services import Services
-from sampan.base.errors import InvalidParameter
+from sampan.base.errors import InvalidParameter, NotImplementedHere
+from sampan.oci.digest import Digest
+from sampan.oci.reference import parse_any
+from sampan.registry.auth import NOBODY, AuthDocument, Credentials, credentials_of, parse_auth_header
+from sampan.registry.errors import InvalidAuth
+from sampan.wire.images import DistributionInspect, OCIDescriptor, OCIPlatform
+from sampan.wire.system import AuthStatus
 
 routes = Routes()
 
@@ -73,6 +79,87 @@ def load(request: Request, services: Services) -> StreamResponse:
             ),
         )
     )
+
+
+@routes.post("/images/create")
+async def create(request: Request, services: Services) -> StreamResponse:
+    query = request.query
+    name, tag = query.text("fromImage"), query.text("tag")
+    if query.text("fromSrc") or not name:
+        raise NotImplementedHere("Importing images is not supported by this version of sampan")
+    platform = query.text("platform") if request.version >= (1, 32) else ""
+    credentials = _credentials(request, strict=False)
+    lines = progress_lines(
+        "pull",
+        lambda progress: services.images.pull(
+            pull_name(name, tag), progress, platform=platform or None, credentials=credentials
+        ),
+        raises=True,
+    )
+    return StreamResponse(await begun(lines))
+
+
+@routes.post("/images/{name...}/push")
+async def push(request: Request, services: Services) -> StreamResponse:
+    name, tag = request.path["name"], request.query.text("tag")
+    platform = _platform(request, (1, 46))
+    credentials = _credentials(request, strict=True)
+    lines = progress_lines(
+        "push",
+        lambda progress: services.images.push(
+            name, tag, progress, platform=platform, credentials=credentials
+        ),
+        raises=True,
+    )
+    return StreamResponse(await begun(lines))
+
+
+@routes.get("/distribution/{name...}/json")
+async def distribution(request: Request, services: Services) -> Response:
+    name = request.path["name"]
+    reference = parse_any(name)
+    if isinstance(reference, Digest):
+        raise InvalidParameter(f"unknown image reference format: {name}")
+    found, platforms = await services.registries.inspect(
+        reference.with_default_tag(), _credentials(request, strict=False)
+    )
+    return json(
+        DistributionInspect(
+            OCIDescriptor(found.media_type, found.digest, found.size),
+            [
+                OCIPlatform(each.architecture, each.os, each.os_version, list(each.os_features), each.variant)
+                for each in platforms
+            ],
+        )
+    )
+
+
+@routes.post("/auth")
+async def login(request: Request, services: Services) -> Response:
+    """Check credentials; the password is not kept."""
+    document = await request.document(AuthDocument)
+    done = await services.registries.login(credentials_of(document))
+    return json(AuthStatus("Login Succeeded", done.identity_token))
+
+
+def pull_name(name: str, tag: str) -> str:
+    """Return one reference for the parameters fromImage and tag, which may be a digest."""
+    if not tag:
+        return name
+    bare = name.partition("@")[0]
+    if ":" in bare.rpartition("/")[2]:
+        bare = bare.rpartition(":")[0]
+    return f"{bare}@{tag}" if ":" in tag else f"{bare}:{tag}"
+
+
+def _credentials(request: Request, *, strict: bool) -> Credentials:
+    """Return whom the request speaks for; unless ``strict``, what cannot be read is nobody."""
+    try:
+        return parse_auth_header(request.head.headers.get("x-registry-auth", ""))
+    except InvalidAuth:
+        if strict:
+            raise
+        return NOBODY
 
 
 @routes.post("/sampan/images/bootstrap")

@@ -33,13 +33,9 @@ _SUBJECTS: Final = {
     ],
     "Making images from containers is": ["POST /commit"],
     "Building images is": ["POST /build", "POST /build/cancel", "POST /session", "POST /grpc"],
-    "Pulling and importing images is": ["POST /images/create"],
-    "Pushing images is": ["POST /images/{name...}/push"],
     "Saving images is": ["GET /images/get", "GET /images/{name...}/get"],
     "Searching for images is": ["GET /images/search"],
     "Listing attestations is": ["GET /images/{name...}/attestations"],
-    "Asking registries is": ["GET /distribution/{name...}/json"],
-    "Logging in to registries is": ["POST /auth"],
     "Swarm mode is": ["POST /swarm/init", "POST /swarm/join"],
     "Managing plugins is": [
         "GET /plugins/privileges",
