@@ -13,7 +13,7 @@ that several can be under way. One client belongs to one thread.
 import posix
 
 from sampan.base import jsonlite
-from sampan.client.errors import StreamFailed, daemon_error
+from sampan.client.errors import ConnectionFailed, StreamFailed, daemon_error
 from sampan.client.session import (
     Exchange,
     Session,
@@ -263,6 +263,45 @@ class Client(Session):
         """Yield a container's file system as a tar archive."""
         return self.begin("GET", container_path(container, "export")).response().chunks()
 
+    def stat_path(self, container: str, path: str) -> "Json":
+        """Describe a path in a container: name, size, mode (Go's bits), mtime, linkTarget."""
+        response = self.begin("HEAD", container_path(container, "archive"), {"path": path}).response()
+        response.read()
+        return path_stat(response.headers)
+
+    def read_archive(self, container: str, path: str) -> "tuple[Json, Iterator[bytes]]":
+        """Return what ``stat_path`` does, and a tar of the path and all below it."""
+        response = self.begin("GET", container_path(container, "archive"), {"path": path}).response()
+        return path_stat(response.headers), response.chunks()
+
+    def write_archive(
+        self,
+        container: str,
+        path: str,
+        source: "bytes | int | Iterable[bytes]",
+        *,
+        overwrite: bool = False,
+        own: bool = False,
+    ) -> None:
+        """Put the entries of a tar into a directory of a container.
+
+        ``overwrite``: a directory may be replaced by a file, and the other way round. ``own``: what is put in
+        belongs to the container's user.
+        """
+        query: Query = {"path": path, "noOverwriteDirNonDir": not overwrite, "copyUIDGID": own}
+        url = container_path(container, "archive")
+        exchange = self.begin("PUT", url, query, body=source, content_type="application/x-tar")
+        exchange.response().read()
+
+    def begin_stats(self, container: str) -> Exchange:
+        """Ask what a container uses at the moment."""
+        query: Query = {"stream": "0", "one-shot": True}
+        return self.begin("GET", container_path(container, "stats"), query)
+
+    def stats(self, container: str) -> "Iterator[Json]":
+        """Yield what a container uses, once a second."""
+        return self.stream(self.begin("GET", container_path(container, "stats"), {"stream": True}))
+
     def update(self, container: str, body: "Json") -> list[str]:
         """Change limits or the restart policy; return warnings."""
         answer = document(self.begin("POST", container_path(container, "update"), json=body).result())
@@ -398,6 +437,16 @@ class Client(Session):
         """Return everything about a network."""
         query = {"verbose": verbose, "scope": scope or None}
         return document(self.begin("GET", f"/networks/{quote(network)}", query).result())
+
+
+def path_stat(headers: "Mapping[str, str]") -> "Json":
+    """Return the description of a path in an answer's head. Raises ConnectionFailed: no daemon sends none."""
+    from binascii import Error, a2b_base64
+
+    try:
+        return document(jsonlite.loads(a2b_base64(headers.get("x-docker-container-path-stat", ""))))
+    except (Error, ValueError) as error:
+        raise ConnectionFailed(f"unable to decode container path stat header: {error}", "") from error
 
 
 def checked(messages: "Iterable[Json]") -> "Iterator[Json]":

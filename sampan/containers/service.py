@@ -7,7 +7,7 @@ is answered first (state, event, every ``wait``); unmounting and network teardow
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,6 +35,7 @@ from sampan.containers.links import split_link
 from sampan.containers.names import check_name
 from sampan.containers.output import LogStream, Output
 from sampan.containers.restart import check_policy
+from sampan.containers.stats import Stats
 from sampan.containers.store import ContainerStore
 from sampan.containers.top import check_ps_args, read_ps
 from sampan.images.service import ImagesService
@@ -62,6 +63,7 @@ from sampan.wire.containers import (
     UpdateContainer,
     WaitResult,
 )
+from sampan.wire.stats import ContainerStats
 
 _log = logging.getLogger(__name__)
 _STOP_TIMEOUT_S: Final = 10
@@ -107,6 +109,7 @@ class ContainersService:
             find=self._store.find,
         )
         self._archives = Archives(storage, self._launcher, events)
+        self._stats = Stats(self._launcher, self._tasks, facts.mem_total, self._store.find)
         self._output = Output(root / "containers", runtime, events)
         self._execs = Execs(runtime, spec, storage, events, self._tasks)
         self._creation = Creation(
@@ -405,6 +408,12 @@ class ContainersService:
         result = await read_ps(ps_args or "-ef", await self._runtime.pids(container.id))
         self._events.publish("container", "top", container.id, container.attributes())
         return result
+
+    async def stats(
+        self, name: str, *, stream: bool, one_shot: bool = False
+    ) -> AsyncGenerator[ContainerStats, None]:
+        """Return what the container uses: one sample, or a stream of them; see ``Stats.open``."""
+        return await self._stats.open(self._store.find(name), stream=stream, one_shot=one_shot)
 
     async def changes(self, name: str) -> list[Change]:
         """Return what the container changed in its file system."""

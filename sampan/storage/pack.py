@@ -71,7 +71,7 @@ def pack_named(
 
     ``name`` turns paths of the tree into names in the archive. What cannot be read (files of /proc that
     refuse, what vanishes meanwhile) is left out, as ``docker cp`` does; so are the contents of directories
-    on devices of ``closed``.
+    on devices of ``closed``. Times are in whole seconds.
     """
     entries = () if path else walk(root, closed=closed)
     paths = chain((path,), (entry for entry, _ in entries))
@@ -100,7 +100,7 @@ def _tree_pieces(root: int) -> Iterator[bytes]:
 
 
 def _readable_pieces(root: int, paths: Iterable[bytes], name: Callable[[bytes], bytes]) -> Iterator[bytes]:
-    with _Packer(root, name) as packer:
+    with _Packer(root, name, tick_ns=10**9) as packer:
         for path in paths:
             pieces = packer.entry(path)
             try:
@@ -132,9 +132,12 @@ def _batched(pieces: Iterator[bytes]) -> Iterator[bytes]:
 class _Packer:
     """The entries of one archive; remembers hard links, and the directory that the last entry was in."""
 
-    def __init__(self, root: int, name: Callable[[bytes], bytes] = lambda path: path[1:] or b".") -> None:
+    def __init__(
+        self, root: int, name: Callable[[bytes], bytes] = lambda path: path[1:] or b".", *, tick_ns: int = 1
+    ) -> None:
         self._root = root
         self._name = name
+        self._tick_ns = tick_ns
         self._links: dict[tuple[int, int], bytes] = {}
         self._above = b""
         self._directory = os.dup(root)
@@ -165,7 +168,7 @@ class _Packer:
                 status.st_uid,
                 status.st_gid,
                 0,
-                status.st_mtime_ns,
+                status.st_mtime_ns // self._tick_ns * self._tick_ns,
                 xattrs=content_xattrs(fd),
             )
             if kind == DIRECTORY:

@@ -6,6 +6,7 @@
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "container attach": ("attach", "attach"),
+    "container cp": ("cp", "copy"),
     "container create": ("create", "create"),
     "container diff": ("processes", "diff"),
     "container exec": ("exec", "execute"),
@@ -22,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "container rm": ("lifecycle", "remove"),
     "container run": ("run", "run"),
     "container start": ("start", "start"),
+    "container stats": ("stats", "stats"),
     "container stop": ("lifecycle", "stop"),
     "container top": ("processes", "top"),
     "container unpause": ("lifecycle", "unpause"),
