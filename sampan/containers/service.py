@@ -7,7 +7,8 @@ is answered first (state, event, every ``wait``); unmounting and network teardow
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ from sampan.containers.attach import Attachment
 from sampan.containers.container import Container, Status
 from sampan.containers.create import (
     Defaults,
+    merge_config,
     update_host_config,
 )
 from sampan.containers.creation import Creation
@@ -38,6 +40,8 @@ from sampan.containers.restart import check_policy
 from sampan.containers.stats import Stats
 from sampan.containers.store import ContainerStore
 from sampan.containers.top import check_ps_args, read_ps
+from sampan.images.changes import apply_changes
+from sampan.images.making import Commit
 from sampan.images.service import ImagesService
 from sampan.kernel.cgroup import find_layout
 from sampan.kernel.host import HostFacts
@@ -52,6 +56,7 @@ from sampan.storage.service import StorageService
 from sampan.volumes.service import VolumesService
 from sampan.wire.archive import PathStat
 from sampan.wire.containers import (
+    ContainerConfig,
     ContainerSummary,
     CreateContainer,
     CreatedContainer,
@@ -420,9 +425,71 @@ class ContainersService:
         container = self._store.find(name)
         if not self._storage.exists(container.id):
             return []
+        return await self._storage.changes(container.id, ignore=self._not_changed(container))
+
+    async def commit(
+        self,
+        name: str,
+        *,
+        repo: str = "",
+        tag: str = "",
+        author: str = "",
+        comment: str = "",
+        changes: Sequence[str] = (),
+        config: ContainerConfig | None = None,
+        pause: bool = True,
+    ) -> str:
+        """Make an image of what the container changed; return its ID.
+
+        ``config`` replaces the container's own where it says something, ``changes`` are instructions on top.
+        Raises InvalidParameter, InvalidReference, Conflict while the container is being removed.
+        """
+        container = self._store.find(name)
+        state = container.state.status
+        if state in (Status.DEAD, Status.REMOVING):
+            what = "Dead" if state is Status.DEAD else "being removed"
+            raise Conflict(f"You cannot commit container {container.id} which is {what}")
+        own = container.row.config
+        base = own if config is None or config == ContainerConfig() else config
+        run = merge_config(apply_changes(base, changes), own)
+        made = Commit(run, container.id, own, author, comment)
+        work = self._commit(container, made, repo=repo, tag=tag, pause=pause and state is Status.RUNNING)
+        return await self._tasks.finish(work, name=f"commit {name}")
+
+    async def _commit(self, container: Container, made: Commit, *, repo: str, tag: str, pause: bool) -> str:
+        async with container.lock:
+            await self._launcher.prepare(container)
+        row = container.row
+        layer = self._storage.diff(container.id, row.chain_id, ignore=self._not_changed(container))
+        reading = self._paused(container) if pause else None
+        with closing(layer):
+            image_id = await self._images.commit(
+                row.image_id, layer, made, repo=repo, tag=tag, reading=reading
+            )
+        reference = f"{repo}:{tag or 'latest'}" if repo else ""
+        more = {"comment": made.comment, "imageID": image_id, "imageRef": reference}
+        self._events.publish("container", "commit", container.id, {**container.attributes(), **more})
+        return image_id
+
+    @asynccontextmanager
+    async def _paused(self, container: Container) -> AsyncIterator[None]:
+        """Keep the container frozen for the block; if it has ended meanwhile, that is as good."""
+        frozen = False
+        with suppress(Conflict):
+            await self._lifecycle.pause(container)
+            frozen = True
+        try:
+            yield
+        finally:
+            if frozen:
+                with suppress(Conflict):
+                    await self._lifecycle.unpause(container)
+
+    @staticmethod
+    def _not_changed(container: Container) -> frozenset[str]:
+        """Return paths that the engine makes in a container's layer: they are no changes."""
         mounted = {entry.point.destination for entry in container.row.mounts}
-        mounted |= set(container.row.host.tmpfs or {})
-        return await self._storage.changes(container.id, ignore=OWN_PATHS | mounted)
+        return OWN_PATHS | mounted | set(container.row.host.tmpfs or {})
 
     async def export(self, name: str) -> AsyncIterator[bytes]:
         """Return the container's file system as a tar stream."""

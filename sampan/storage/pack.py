@@ -50,7 +50,8 @@ def pack_delta(delta: Delta, *, ignore: Collection[bytes] = ()) -> Iterator[byte
 
     Raises InvalidParameter if a name cannot be in a layer because it would mean a deletion there.
     """
-    differences = held_only(without(delta.differences, ignore))
+    root, *rest = without([delta.root, *delta.differences], ignore)
+    differences = [*([root] if root.held else ()), *held_only(rest)]
     for difference in differences:
         if difference.path.rpartition(b"/")[2].startswith(WHITEOUT):
             raise InvalidParameter(
@@ -80,8 +81,6 @@ def pack_named(
 
 def _delta_pieces(delta: Delta, differences: Sequence[Difference]) -> Iterator[bytes]:
     with _Packer(delta.tree) as packer:
-        if delta.root:
-            yield from packer.entry(b"")
         for difference in differences:
             if difference.kind is ChangeKind.DELETED:
                 above, _, name = difference.path[1:].rpartition(b"/")

@@ -1,12 +1,18 @@
 """Images: what there is, loading, naming, removing."""
 
+from collections.abc import AsyncGenerator, AsyncIterable
+
 from sampan.api.progress import progress_lines
 from sampan.api.render import render_image, render_images
 from sampan.api.request import Request
 from sampan.api.response import Response, StreamResponse, json
 from sampan.api.router import Routes
 from sampan.api.services import Services
-from sampan.base.errors import InvalidParameter
+from sampan.base.errors import InvalidParameter, NotImplementedHere
+from sampan.base.threads import Pulled
+from sampan.wire.answers import CommittedImage
+from sampan.wire.containers import ContainerConfig
+from sampan.wire.system import Progress
 
 routes = Routes()
 
@@ -25,6 +31,26 @@ def list_images(request: Request, services: Services) -> Response:
     )
     users = {image.id: len(services.containers.containers_of(image.id)) for image in found}
     return json(render_images(found, users, request.version))
+
+
+@routes.get("/images/get")
+async def save_several(request: Request, services: Services) -> StreamResponse:
+    return await _save(request, services, request.query.all("names"))
+
+
+@routes.get("/images/{name...}/get")
+async def save(request: Request, services: Services) -> StreamResponse:
+    return await _save(request, services, [request.path["name"]])
+
+
+async def _save(request: Request, services: Services, names: list[str]) -> StreamResponse:
+    archive = await services.images.save(names, platform=_platform(request, (1, 48)))
+    return StreamResponse(_pass_on(archive), "application/x-tar")
+
+
+async def _pass_on(archive: AsyncIterable[bytes]) -> AsyncGenerator[bytes, None]:
+    async for piece in archive:
+        yield piece
 
 
 @routes.get("/images/{name...}/json")
@@ -57,6 +83,42 @@ async def remove(request: Request, services: Services) -> Response:
 @routes.post("/images/prune")
 async def prune(request: Request, services: Services) -> Response:
     return json(await services.images.prune(request.filters()))
+
+
+@routes.post("/commit")
+async def commit(request: Request, services: Services) -> Response:
+    query = request.query
+    config = await request.optional_document(ContainerConfig)
+    image_id = await services.containers.commit(
+        query.text("container"),
+        repo=query.text("repo"),
+        tag=query.text("tag"),
+        author=query.text("author"),
+        comment=query.text("comment"),
+        changes=query.all("changes"),
+        config=config,
+        pause=query.flag("pause", default=True),
+    )
+    return json(CommittedImage(image_id), 201)
+
+
+@routes.post("/images/create")
+async def create(request: Request, services: Services) -> Response:
+    query = request.query
+    source = query.text("fromSrc")
+    if not source:
+        raise NotImplementedHere("Pulling images is not supported by this version of sampan")
+    if source != "-":
+        raise NotImplementedHere("Importing from a URL is not supported by this version of sampan")
+    image_id = await services.images.import_archive(
+        Pulled(aiter(request.body)),
+        repo=query.text("repo"),
+        tag=query.text("tag"),
+        comment=query.text("message") or f"Imported from {source}",
+        changes=query.all("changes"),
+        platform=query.text("platform") or None,
+    )
+    return json(Progress(status=image_id))
 
 
 @routes.post("/images/load")
