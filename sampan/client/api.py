@@ -293,6 +293,29 @@ class Client(Session):
         exchange = self.begin("PUT", url, query, body=source, content_type="application/x-tar")
         exchange.response().read()
 
+    def commit(
+        self,
+        container: str,
+        *,
+        repository: str = "",
+        tag: str = "",
+        author: str = "",
+        message: str = "",
+        changes: "Sequence[str]" = (),
+        pause: bool = True,
+    ) -> str:
+        """Make an image of what a container changed; return its ID. ``changes`` are instructions."""
+        query: Query = {
+            "container": container,
+            "repo": repository or None,
+            "tag": tag or None,
+            "author": author or None,
+            "comment": message or None,
+            "changes": list(changes),
+            "pause": None if pause else "0",
+        }
+        return str(document(self.begin("POST", "/commit", query).result())["Id"])
+
     def begin_stats(self, container: str) -> Exchange:
         """Ask what a container uses at the moment."""
         query: Query = {"stream": "0", "one-shot": True}
@@ -399,6 +422,57 @@ class Client(Session):
         query = {"fromImage": image, "tag": tag or None, "platform": platform or None}
         headers = {"X-Registry-Auth": auth} if auth else None
         return self.stream(self.begin("POST", "/images/create", query, headers=headers))
+
+    def import_image(
+        self,
+        source: "bytes | int | Iterable[bytes] | None",
+        *,
+        url: str = "",
+        repository: str = "",
+        tag: str = "",
+        message: str = "",
+        changes: "Sequence[str]" = (),
+        platform: str = "",
+    ) -> "Iterator[Json]":
+        """Make an image of a tar archive (``source``, or one that the daemon fetches); yield messages."""
+        query: Query = {
+            "fromSrc": url or "-",
+            "repo": repository or None,
+            "tag": tag or None,
+            "message": message or None,
+            "changes": list(changes),
+            "platform": platform or None,
+        }
+        return checked(
+            self.stream(
+                self.begin("POST", "/images/create", query, body=source, content_type="application/x-tar")
+            )
+        )
+
+    def save(self, images: "Sequence[str]", *, platform: "Json | None" = None) -> "Iterator[bytes]":
+        """Yield an archive of images: an OCI layout, and Docker's format."""
+        query: Query = {
+            "names": list(images),
+            "platform": jsonlite.dumps(platform) if platform else None,
+        }
+        return self.begin("GET", "/images/get", query).response().chunks()
+
+    def prune_images(self, filters: "Filters | None" = None) -> "Json":
+        """Remove unused images; return ImagesDeleted and SpaceReclaimed (bytes)."""
+        return document(self.begin("POST", "/images/prune", {"filters": render_filters(filters)}).result())
+
+    def prune_networks(self, filters: "Filters | None" = None) -> "Json":
+        """Remove unused networks; return NetworksDeleted."""
+        return document(self.begin("POST", "/networks/prune", {"filters": render_filters(filters)}).result())
+
+    def prune_volumes(self, filters: "Filters | None" = None) -> "Json":
+        """Remove unused volumes; return VolumesDeleted and SpaceReclaimed (bytes)."""
+        return document(self.begin("POST", "/volumes/prune", {"filters": render_filters(filters)}).result())
+
+    def prune_build_cache(self, filters: "Filters | None" = None, *, all: bool = False) -> "Json":  # noqa: A002  # the API's word
+        """Remove what builds have left; return CachesDeleted and SpaceReclaimed (bytes)."""
+        query: Query = {"filters": render_filters(filters), "all": all}
+        return document(self.begin("POST", "/build/prune", query).result())
 
     def bootstrap(self, image: str, *, tag: str = "") -> "Iterator[Json]":
         """Make a base image (``busybox``, ``debian:SUITE``) of the host's packages; yield messages."""

@@ -317,6 +317,8 @@ class ImagesService:
         if event:
             self._publish(event, installed.id, installed.id)
         if reference is not None:
+            record = self._resolve(installed.id)
+            self._store.put(msgspec.structs.replace(record, tagged_ns=time.time_ns()))
             self._publish("tag", installed.id, reference.familiar)
         return installed.id
 

@@ -6,6 +6,7 @@
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "container attach": ("attach", "attach"),
+    "container commit": ("images", "commit"),
     "container cp": ("cp", "copy"),
     "container create": ("create", "create"),
     "container diff": ("processes", "diff"),
@@ -36,10 +37,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("doctor", "doctor"),
     "image bootstrap": ("images", "bootstrap"),
     "image history": ("images", "history"),
+    "image import": ("images", "import_image"),
     "image inspect": ("inspect", "inspect_images"),
     "image load": ("images", "load"),
     "image ls": ("images", "list_images"),
+    "image prune": ("prune", "images"),
     "image rm": ("images", "remove"),
+    "image save": ("export", "save"),
     "image tag": ("images", "tag"),
     "inspect": ("inspect", "inspect_any"),
     "network inspect": ("inspect", "inspect_networks"),
@@ -48,5 +52,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "system dial-stdio": ("dial_stdio", "dial_stdio"),
     "system events": ("events", "events"),
     "system info": ("info", "info"),
+    "system prune": ("prune", "system"),
     "version": ("version", "version"),
 }
