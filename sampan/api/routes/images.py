@@ -9,7 +9,8 @@ from sampan.api.response import Response, StreamResponse, json
 from sampan.api.router import Routes
 from sampan.api.services import Services
 from sampan.base.errors import InvalidParameter, NotImplementedHere
-from sampan.base.threads import Pulled
+from sampan.base.threads import Pulled, blocking
+from sampan.images.compression import Readable
 from sampan.wire.answers import CommittedImage
 from sampan.wire.containers import ContainerConfig
 from sampan.wire.system import Progress
@@ -108,13 +109,25 @@ async def create(request: Request, services: Services) -> Response:
     source = query.text("fromSrc")
     if not source:
         raise NotImplementedHere("Pulling images is not supported by this version of sampan")
-    if source != "-":
-        raise NotImplementedHere("Importing from a URL is not supported by this version of sampan")
+    if source == "-":
+        return await _import(request, services, Pulled(aiter(request.body)))
+    from sampan.images.fetch import Download
+
+    download = await blocking(Download, source)
+    try:
+        return await _import(request, services, download)
+    finally:
+        await blocking(download.close)
+
+
+async def _import(request: Request, services: Services, archive: Readable) -> Response:
+    """Import, and answer when it is done: what is wrong with a request has a status of its own."""
+    query = request.query
     image_id = await services.images.import_archive(
-        Pulled(aiter(request.body)),
+        archive,
         repo=query.text("repo"),
         tag=query.text("tag"),
-        comment=query.text("message") or f"Imported from {source}",
+        comment=query.text("message") or f"Imported from {query.text('fromSrc')}",
         changes=query.all("changes"),
         platform=query.text("platform") or None,
     )
