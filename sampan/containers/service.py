@@ -457,8 +457,7 @@ class ContainersService:
         return await self._tasks.finish(work, name=f"commit {name}")
 
     async def _commit(self, container: Container, made: Commit, *, repo: str, tag: str, pause: bool) -> str:
-        async with container.lock:
-            await self._launcher.prepare(container)
+        await self._launcher.prepare_locked(container)
         row = container.row
         layer = self._storage.diff(container.id, row.chain_id, ignore=self._not_changed(container))
         reading = self._paused(container) if pause else None
@@ -494,8 +493,7 @@ class ContainersService:
     async def export(self, name: str) -> AsyncIterator[bytes]:
         """Return the container's file system as a tar stream."""
         container = self._store.find(name)
-        async with container.lock:
-            await self._launcher.prepare(container)
+        await self._launcher.prepare_locked(container)
         self._events.publish("container", "export", container.id, container.attributes())
         return in_thread(self._storage.export(container.id))
 

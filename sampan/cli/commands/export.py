@@ -21,7 +21,7 @@ def export(app: "App", parsed: "Parsed") -> None:
 
 def save(app: "App", parsed: "Parsed") -> None:
     """Write images to a file, whole or not at all, or to standard output."""
-    from sampan.cli.commands.images import parse_platform
+    from sampan.cli.platforms import parse_platform
 
     platform = parse_platform(parsed.flags["platform"])
     path = parsed.flags["output"]

@@ -6,6 +6,7 @@ from sampan.base.errors import EngineError, NotFound
 from sampan.cli.app import STDIN, STDOUT
 from sampan.cli.errors import CommandError
 from sampan.cli.lists import show
+from sampan.cli.platforms import parse_platform
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -187,20 +188,6 @@ def bootstrap(app: "App", parsed: "Parsed") -> None:
     else:
         parsed.args = [before, made]
         tag(app, parsed)
-
-
-def parse_platform(text: str) -> "dict[str, Any] | None":
-    """Return ``os[/arch[/variant]]`` as the API takes it, None for "". Raises CommandError."""
-    if not text:
-        return None
-    from sampan.oci.platform import parse_platform as parse
-
-    try:
-        platform = parse(text)
-    except EngineError as error:
-        raise CommandError(f"invalid platform: {error}") from error
-    fields = {"os": platform.os, "architecture": platform.architecture, "variant": platform.variant}
-    return {name: value for name, value in fields.items() if value}
 
 
 def _platforms(texts: list[str]) -> list[str]:

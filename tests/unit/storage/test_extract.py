@@ -132,6 +132,10 @@ def test_what_breaks_off_is_told(tree: tuple[Path, int]) -> None:
 def test_directories_are_made_inside(tree: tuple[Path, int]) -> None:
     path, root = tree
     os.close(make_directories(root, b"/x/y/z"))
+    os.close(make_directories(root, b"/deep" + b"/d" * 1500))
+    (path / "into").symlink_to("/x")
+    os.close(make_directories(root, b"/into/new"))
+    assert (path / "x/new").is_dir()
     assert (path / "x/y/z").is_dir()
     (path / "dangling").symlink_to("/not/there")
     with pytest.raises(FileNotFoundError):
