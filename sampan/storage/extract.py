@@ -90,7 +90,7 @@ def make_directories(root: int, path: bytes) -> int:
 
 
 def _open_deepest(root: int, path: bytes) -> tuple[int, list[bytes]]:
-    """Return the lowest directory on the way to ``path`` that is there, and the names below, last one first."""
+    """Return the lowest directory that is there on the way to ``path``, and the names below, last first."""
     missing: list[bytes] = []
     while True:
         try:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from sampan.kernel.fs import remove_tree
 from sampan.storage.extract import Rules, extract, make_directories, open_inside
 from sampan.storage.pack import pack_named
 from sampan.storage.tar_header import BadArchive
@@ -133,6 +134,7 @@ def test_directories_are_made_inside(tree: tuple[Path, int]) -> None:
     path, root = tree
     os.close(make_directories(root, b"/x/y/z"))
     os.close(make_directories(root, b"/deep" + b"/d" * 1500))
+    remove_tree(path / "deep")
     (path / "into").symlink_to("/x")
     os.close(make_directories(root, b"/into/new"))
     assert (path / "x/new").is_dir()
