@@ -141,6 +141,12 @@ class Launcher:
         if not self._storage.exists(container.id):
             await self._storage.prepare(container.id, container.row.chain_id)
 
+    async def prepare_locked(self, container: Container) -> None:
+        """Make the container's layer, unless it is there, for who does not hold its lock."""
+        if not self._storage.exists(container.id):
+            async with container.lock:
+                await self.prepare(container)
+
     async def tidy(self, container: Container) -> None:
         """Give back all that a start acquired; idempotent. Failures are raised at the end, as one group."""
         steps = (self._runtime.delete, self._networks.close_sandbox, self._storage.unmount)

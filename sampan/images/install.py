@@ -55,6 +55,7 @@ class NewImage:
     manifest: Descriptor | None = None
     index: Descriptor | None = None
     kept: Sequence[Source] = ()  # documents and blobs of other platforms that came along
+    parent: str = ""  # the ID of the image it was made from here
     id: Digest = field(init=False)
 
     def __post_init__(self) -> None:
@@ -181,7 +182,7 @@ class Installer:
             created_ns=_moment(config.created),
             labels=run.labels if run is not None else None,
             has_config=run is not None,
-            parent=old.parent if old is not None else "",
+            parent=image.parent or (old.parent if old is not None else ""),
             manifest=image.manifest or (old.manifest if old is not None else None),
             index=image.index or (old.index if old is not None else None),
             kept=sorted({*map(str, kept), *(old.kept if old is not None else ())}),

@@ -9,7 +9,7 @@ import asyncio
 import queue
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Sequence
 from contextlib import asynccontextmanager, closing
 from typing import BinaryIO, Final, Protocol
 
@@ -52,6 +52,8 @@ class Snapshots(Protocol):
     async def usage(self, key: str) -> Sized: ...
 
     def graph_data(self, key: str) -> dict[str, str]: ...
+
+    def diff(self, key: str, parent: str | None) -> Generator[bytes, None, None]: ...
 
 
 class LayerSource(Protocol):

@@ -4,8 +4,8 @@ import asyncio
 import builtins
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -17,22 +17,26 @@ from sampan.base.events import EventBus
 from sampan.base.faults import point
 from sampan.base.state import StateDB
 from sampan.base.tasks import Tasks
-from sampan.base.threads import blocking
+from sampan.base.threads import blocking, in_thread
 from sampan.images import describe, remove
-from sampan.images.compression import Limits
-from sampan.images.content import ContentStore
+from sampan.images.changes import apply_changes
+from sampan.images.compression import Limits, Readable
+from sampan.images.content import ContentStore, Hold
 from sampan.images.errors import ImageNotFound
 from sampan.images.filters import ListFilter, PruneFilter
-from sampan.images.install import Installer, container_config
+from sampan.images.install import Installer, NewImage, container_config
 from sampan.images.layers import Layers, Snapshots
 from sampan.images.load import Loader
+from sampan.images.making import Commit, plan_commit, plan_import, receive_layer, write_layer
+from sampan.images.planned import check_os
 from sampan.images.progress import stream_line
 from sampan.images.remove import ImageUsers, NoUsers
+from sampan.images.save import Saver, Wanted
 from sampan.images.store import ImageRecord, ImageStore, check_name
 from sampan.kernel.memory import trim
 from sampan.oci.config import ImageConfig, parse_config
 from sampan.oci.digest import Digest
-from sampan.oci.platform import Platform, compatible, parse_platform
+from sampan.oci.platform import Platform, compatible, host, parse_platform
 from sampan.oci.reference import InvalidReference, Reference, parse_any, parse_normalized
 from sampan.registry.auth import NOBODY, Credentials
 from sampan.registry.service import Registries
@@ -90,12 +94,13 @@ class ImagesService:
         self._events = events
         self._store = ImageStore(state)
         self._content = ContentStore(root)
+        self._limits = limits
         self._layers = Layers(storage, limits)
         self._installer = Installer(self._content, self._layers, storage, self._store)
+        self._saver = Saver(self._content, storage)
         self._loader = Loader(self._content, self._installer, self._store, self._loaded, limits)
         self._registries = registries or Registries(RegistrySettings())
         self._snapshots = storage
-        self._limits = limits
         self._pulls: Puller | None = None
         self._pushes: Pusher | None = None
         self._tasks = Tasks("images")
@@ -347,6 +352,71 @@ class ImagesService:
         self._publish("import", installed.id, base.names[0].familiar)
         return installed.id
 
+    async def commit(
+        self,
+        image_id: str,
+        layer: Iterator[bytes],
+        commit: Commit,
+        *,
+        repo: str = "",
+        tag: str = "",
+        reading: AbstractAsyncContextManager[object] | None = None,
+    ) -> str:
+        """Make an image of ``image_id`` and the layer tar ``layer`` on top; return its ID.
+
+        ``layer`` is read in a thread while ``reading`` is entered. Without ``repo`` the image has no name.
+        Raises InvalidReference, and HostFailure for the disk; nothing is left of the image then.
+        """
+        reference = _tag_reference(repo, tag) if repo else None
+        async with self._installer.session() as hold:
+            record = self._store.get_used(image_id)
+            async with reading or nullcontext():
+                written = await blocking(write_layer, self._content, hold, layer)
+            base = (record, self._config(record)) if record is not None else None
+            image = plan_commit(self._content, base, written, commit)
+            return await self._made(image, reference, hold)
+
+    async def import_archive(
+        self,
+        source: Readable,
+        *,
+        repo: str = "",
+        tag: str = "",
+        comment: str = "",
+        changes: Sequence[str] = (),
+        platform: str | None = None,
+    ) -> str:
+        """Make an image of one layer, the archive ``source``, which is read in a thread; return its ID.
+
+        Raises InvalidReference, InvalidParameter for a bad change or platform, InvalidArchive.
+        """
+        reference = _tag_reference(repo, tag) if repo else None
+        config = apply_changes(ContainerConfig(), changes)
+        wanted = parse_platform(platform) if platform else host()
+        check_os(wanted)
+        async with self._installer.session() as hold:
+            layer = await blocking(receive_layer, self._content, hold, source, self._limits)
+            image = plan_import(layer, wanted, config, comment)
+            image_id = await self._made(image, reference, hold, event="import")
+        await blocking(trim)
+        return image_id
+
+    async def _made(
+        self, image: NewImage, reference: Reference | None, hold: Hold, *, event: str = ""
+    ) -> str:
+        """Put an image in that was made here, and tell of it."""
+        if reference is not None:
+            check_name(reference)
+        installed = await self._installer.install(image, [reference] if reference else [], hold)
+        self._cache.pop(installed.id, None)
+        if event:
+            self._publish(event, installed.id, installed.id)
+        if reference is not None:
+            record = self._resolve(installed.id)
+            self._store.put(msgspec.structs.replace(record, tagged_ns=time.time_ns()))
+            self._publish("tag", installed.id, reference.familiar)
+        return installed.id
+
     async def tag(self, source: str, repo: str, tag: str) -> None:
         """Give the image ``source`` the name ``repo:tag``, latest if ``tag`` is empty.
 
@@ -359,6 +429,42 @@ class ImagesService:
             self._store.add_name(reference, record.id)
             self._store.put(msgspec.structs.replace(record, tagged_ns=time.time_ns()))
         self._publish("tag", record.id, reference.familiar)
+
+    # --- going out ---
+
+    async def save(self, names: Sequence[str], *, platform: str | None = None) -> AsyncIterator[bytes]:
+        """Return the archive of the images ``names``: an OCI layout, and Docker's format.
+
+        A repository without a tag means all of its tags, an ID none. Raises ImageNotFound, InvalidReference,
+        and NotFound for one that is not there for ``platform``.
+        """
+        wanted: dict[str, Wanted] = {}
+        for name in names:
+            for record, reference in self._saved(name):
+                image = wanted.setdefault(record.id, Wanted(record))
+                if reference is not None and reference not in image.names:
+                    image.names.append(reference)
+        chosen = parse_platform(platform) if platform else None
+        for image in wanted.values():
+            await blocking(self._saver.check, image.record, chosen)
+        for image in wanted.values():
+            self._publish("save", image.record.id, image.record.id)
+        return in_thread(self._saver.save(list(wanted.values()), chosen))
+
+    def _saved(self, name: str) -> builtins.list[tuple[ImageRecord, Reference | None]]:
+        """Return the images that ``name`` means for ``save``, and what they are called there."""
+        reference = parse_any(name)
+        if isinstance(reference, Digest):
+            return [(self._resolve(name), None)]
+        if reference.is_name_only:
+            tagged = [
+                (record, known)
+                for record in self._store.images().values()
+                for known in self._store.references(record.id)
+                if known.tag and known.name == reference.name
+            ]
+            return [*tagged] or [(self._resolve(name), None)]
+        return [(self._resolve(name), None if reference.digest else reference)]
 
     # --- going ---
 

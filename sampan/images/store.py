@@ -130,6 +130,10 @@ class ImageStore:
         record = self._images.get(image_id)
         return None if record is None or record.removed else record
 
+    def get_used(self, image_id: str) -> ImageRecord | None:
+        """Return the image with this whole ID, also one that is removed while containers use it."""
+        return self._images.get(image_id)
+
     def put(self, record: ImageRecord) -> None:
         """Add or replace an image; rows are replaced, never changed in place."""
         self._state.put(IMAGES, record.id, msgspec.json.encode(record), durable=True)

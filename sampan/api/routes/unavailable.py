@@ -20,20 +20,12 @@ _NO_MANAGER: Final = (
 )
 _NOT_IN_SWARM: Final = "This node is not part of a swarm"
 _SUBJECTS: Final = {
-    "Container statistics are": ["GET /containers/{name}/stats"],
-    "Copying files to and from containers is": [
-        "HEAD /containers/{name}/archive",
-        "GET /containers/{name}/archive",
-        "PUT /containers/{name}/archive",
-    ],
     "Checkpoints are": [
         "GET /containers/{name}/checkpoints",
         "POST /containers/{name}/checkpoints",
         "DELETE /containers/{name}/checkpoints/{checkpoint}",
     ],
-    "Making images from containers is": ["POST /commit"],
     "Building images is": ["POST /build", "POST /build/cancel", "POST /session", "POST /grpc"],
-    "Saving images is": ["GET /images/get", "GET /images/{name...}/get"],
     "Searching for images is": ["GET /images/search"],
     "Listing attestations is": ["GET /images/{name...}/attestations"],
     "Swarm mode is": ["POST /swarm/init", "POST /swarm/join"],

@@ -52,7 +52,7 @@ def fetch(app: "App", reference: "Reference", platform: str, *, fd: int | None) 
 
 def push(app: "App", parsed: "Parsed") -> None:
     """Send an image, or all tags of a name, to its registry."""
-    from sampan.cli.commands.images import parse_platform
+    from sampan.cli.platforms import parse_platform
     from sampan.cli.progress import show
 
     flags = parsed.flags
