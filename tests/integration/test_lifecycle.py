@@ -272,7 +272,7 @@ def test_a_container_that_removes_itself_while_no_daemon_looks(own_daemon: Daemo
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
         own_daemon.start()
-        until(lambda: not client.containers.list(all=True))
+        until(lambda: not client.containers.list(all=True, sparse=True))
     finally:
         client.close()
 
