@@ -36,12 +36,18 @@ _DESTINATION_PORT: Final = (_BASE_TRANSPORT, 2, 2)
 
 
 def redirect_port(
-    netlink: Netlink, table: str, address: IPv4Address, port: int, targets: Mapping[int, int]
+    netlink: Netlink,
+    table: str,
+    address: IPv4Address,
+    port: int,
+    targets: Mapping[int, int],
+    *,
+    renew: bool = False,
 ) -> None:
     """Send what local programs send to ``address`` and ``port`` to another port there.
 
-    ``targets``: that port by IP protocol number. ``netlink`` is an nfnetlink socket of the namespace; the
-    table is made anew if it is there. Raises NetlinkError.
+    ``targets``: that port by IP protocol number. ``netlink`` is an nfnetlink socket of the namespace.
+    ``renew``: the table may be there and is made anew; otherwise it must not be. Raises NetlinkError.
     """
     name = text(1, table)
     chain = (
@@ -50,10 +56,12 @@ def redirect_port(
         nested(4, be32(1, _HOOK_OUTPUT), be32(2, _PRIORITY_DNAT & 0xFFFFFFFF)),
         text(7, "nat"),
     )
+    make_table = Request(_NEWTABLE, NLM_F_CREATE, _HEADER + name, f"nft table {table}")
+    # Not always: after a deletion, the closing of the socket waits for the kernel's own clearing up.
+    clear = [make_table, Request(_DELTABLE, 0, _HEADER + name, f"nft table {table}")] if renew else []
     requests = [
-        Request(_NEWTABLE, NLM_F_CREATE, _HEADER + name, f"nft table {table}"),
-        Request(_DELTABLE, 0, _HEADER + name, f"nft table {table}"),
-        Request(_NEWTABLE, NLM_F_CREATE, _HEADER + name, f"nft table {table}"),
+        *clear,
+        make_table,
         Request(_NEWCHAIN, NLM_F_CREATE, _HEADER + b"".join(chain), f"nft chain {table} output"),
     ]
     for protocol, target in targets.items():

@@ -123,9 +123,9 @@ class Namespaces:
     def open_resolver(self, path: Path) -> ResolverSockets:
         """Return the sockets of a resolver in the namespace bound at ``path``. Raises OSError."""
         with _opened(path) as descriptor:
-            return self._open_resolver(descriptor)
+            return self._open_resolver(descriptor, renew=True)
 
-    def _open_resolver(self, descriptor: int) -> ResolverSockets:
+    def _open_resolver(self, descriptor: int, *, renew: bool = False) -> ResolverSockets:
         faults.point("networks.sandbox.resolver")
         with namespaces.entered_network(descriptor, self._home):
             sockets = ResolverSockets(
@@ -146,7 +146,9 @@ class Namespaces:
                     sock.bind((RESOLVER, 0))
                     targets[protocol] = sock.getsockname()[1]
                 sockets.tcp.listen(_BACKLOG)
-                redirect_port(netfilter, _RESOLVER_TABLE, IPv4Address(RESOLVER), _RESOLVER_PORT, targets)
+                redirect_port(
+                    netfilter, _RESOLVER_TABLE, IPv4Address(RESOLVER), _RESOLVER_PORT, targets, renew=renew
+                )
         except BaseException:
             sockets.close()
             raise

@@ -1,12 +1,9 @@
 """Networks of users' own, with real containers: names, isolation, coming and going, faults."""
 
-import socket
 import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import docker
@@ -348,70 +345,3 @@ def test_a_connection_that_fails_changes_nothing(own_daemon: Daemon, step: str) 
     assert "eth1" not in _said(plain, "ip", "link")
     mine.remove()
     client.close()
-
-
-@contextmanager
-def _name_server(address: str) -> Iterator[list[bytes]]:
-    """Answer every question, by UDP with a truncated answer if it begins with ``big``; yield what is asked."""
-    asked: list[bytes] = []
-    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    tcp = socket.socket()
-    tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    for sock in (udp, tcp):
-        sock.bind((address, 53))
-    tcp.listen()
-    end = threading.Event()
-
-    def answer(question: bytes, count: int, flags: int) -> bytes:
-        record = b"\xc0\x0c\0\1\0\1\0\0\0\1\0\4\xc0\0\2\1"
-        header = question[:2] + (0x8180 | flags).to_bytes(2, "big") + b"\0\1" + count.to_bytes(2, "big")
-        end_of_question = question.index(b"\0", 12) + 5
-        return header + b"\0\0\0\0" + question[12:end_of_question] + record * count
-
-    def serve_udp() -> None:
-        while not end.is_set():
-            try:
-                question, sender = udp.recvfrom(4096)
-            except OSError:
-                return
-            asked.append(question[12:])
-            big = question[13:16] == b"big"
-            udp.sendto(answer(question, 0 if big else 1, 0x200 if big else 0), sender)
-
-    def serve_tcp() -> None:
-        while not end.is_set():
-            try:
-                connection, _ = tcp.accept()
-            except OSError:
-                return
-            with connection:
-                question = connection.recv(4096)[2:]
-                reply = answer(question, 60, 0)
-                connection.sendall(len(reply).to_bytes(2, "big") + reply)
-
-    threads = [threading.Thread(target=serve) for serve in (serve_udp, serve_tcp)]
-    for thread in threads:
-        thread.start()
-    try:
-        yield asked
-    finally:
-        end.set()
-        tcp.shutdown(socket.SHUT_RDWR)
-        poke = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        poke.sendto(b"\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", (address, 53))
-        poke.close()
-        for thread in threads:
-            thread.join(5)
-        udp.close()
-        tcp.close()
-
-
-def test_everything_else_is_asked_of_name_servers(client: docker.DockerClient) -> None:
-    client.networks.create("mine")
-    with _name_server("198.51.100.1") as asked:
-        web = _run(client, "web", "mine", dns=["198.51.100.1"])
-        assert _resolves(web, "example.com") == ["192.0.2.1"]
-        assert any(question.startswith(b"\7example\3com") for question in asked)
-        assert not any(b"\3web" in question for question in asked)
-        assert _resolves(web, "web") == [_address(web, "mine")]
-        assert not any(b"\3web" in question for question in asked), "what is ours is asked of nobody"
