@@ -12,6 +12,7 @@ from typing import Final, ParamSpec, TypeVar, cast
 
 P = ParamSpec("P")
 T = TypeVar("T")
+_BATCH: Final = 1 << 18
 
 _pool = ThreadPoolExecutor(max_workers=max(8, 2 * (os.cpu_count() or 1)), thread_name_prefix="blocking")
 
@@ -43,3 +44,33 @@ async def in_thread(items: Iterator[T]) -> AsyncIterator[T]:
     finally:
         if (close := getattr(items, "close", None)) is not None:
             await blocking(close)
+
+
+class Pulled:
+    """The bytes of an async iterator as a file that one worker thread reads; made on the event loop.
+
+    ``read`` raises what the iterator raises.
+    """
+
+    def __init__(self, source: AsyncIterator[bytes]) -> None:
+        self._source = source
+        self._loop = asyncio.get_running_loop()
+        self._rest = memoryview(b"")
+
+    def read(self, size: int, /) -> bytes:
+        """Return at most ``size`` bytes; b"" at the end. Blocks."""
+        if not self._rest:
+            self._rest = memoryview(asyncio.run_coroutine_threadsafe(self._next(), self._loop).result())
+        piece, self._rest = self._rest[:size], self._rest[size:]
+        return bytes(piece)
+
+    async def _next(self) -> bytes:
+        """Return pieces worth a change of thread."""
+        pieces: list[bytes] = []
+        size = 0
+        async for piece in self._source:
+            pieces.append(piece)
+            size += len(piece)
+            if size >= _BATCH:
+                break
+        return b"".join(pieces)

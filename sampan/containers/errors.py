@@ -8,6 +8,11 @@ class ContainerNotFound(NotFound):
         super().__init__(f"No such container: {name}")
 
 
+class PathNotFound(NotFound):
+    def __init__(self, path: str, container: str) -> None:
+        super().__init__(f"Could not find the file {path} in container {container}")
+
+
 class ExecNotFound(NotFound):
     def __init__(self, exec_id: str) -> None:
         super().__init__(f"No such exec instance: {exec_id}")

@@ -19,6 +19,7 @@ from sampan.base.tasks import Tasks
 from sampan.base.threads import blocking, in_thread
 from sampan.base.times import parse_moment_ns
 from sampan.containers import inspect, listing
+from sampan.containers.archive import Archives
 from sampan.containers.attach import Attachment
 from sampan.containers.container import Container, Status
 from sampan.containers.create import (
@@ -48,6 +49,7 @@ from sampan.runtime.task import Exit, Streams
 from sampan.storage.driver import Change
 from sampan.storage.service import StorageService
 from sampan.volumes.service import VolumesService
+from sampan.wire.archive import PathStat
 from sampan.wire.containers import (
     ContainerSummary,
     CreateContainer,
@@ -104,6 +106,7 @@ class ContainersService:
             defaults=defaults,
             find=self._store.find,
         )
+        self._archives = Archives(storage, self._launcher, events)
         self._output = Output(root / "containers", runtime, events)
         self._execs = Execs(runtime, spec, storage, events, self._tasks)
         self._creation = Creation(
@@ -419,6 +422,22 @@ class ContainersService:
             await self._launcher.prepare(container)
         self._events.publish("container", "export", container.id, container.attributes())
         return in_thread(self._storage.export(container.id))
+
+    async def stat_path(self, name: str, path: str) -> PathStat:
+        """Describe a path in the container. Raises PathNotFound."""
+        return await self._archives.stat(self._store.find(name), name, path)
+
+    async def read_archive(self, name: str, path: str) -> tuple[PathStat, AsyncIterator[bytes]]:
+        """Return the status of a path in the container, and a tar of it. Raises PathNotFound."""
+        return await self._archives.read(self._store.find(name), name, path)
+
+    async def write_archive(
+        self, name: str, path: str, source: AsyncIterator[bytes], *, keep_kinds: bool, own: bool
+    ) -> None:
+        """Put a tar into a directory of the container; see ``Archives.write``."""
+        container = self._store.find(name)
+        work = self._archives.write(container, name, path, source, keep_kinds=keep_kinds, own=own)
+        await self._tasks.finish(work, name=f"copy into {name}")
 
     async def exec_create(self, name: str, body: ExecConfig) -> str:
         """Prepare an extra process in a running container; return its id."""

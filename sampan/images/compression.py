@@ -5,6 +5,7 @@ expand to. The libraries release the GIL while they work. gzip is read by isal (
 isal is missing; zstandard, lzma and bz2 are imported when their first stream comes.
 """
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -15,6 +16,8 @@ from sampan.images.errors import InvalidArchive, TooLarge
 Sink = Callable[[bytes | memoryview], None]
 PIECE: Final = 1 << 20
 MAGIC_BYTES: Final = 6
+_READ: Final = 1 << 16
+_STEP: Final = 1 << 10  # compressed bytes unpacked at once: whatever comes of them is held in memory
 
 
 class Compression(Enum):
@@ -91,6 +94,57 @@ class Decompressor:
                 f"{self.bytes_out - len(piece)} bytes, over {limits.ratio} times their size"
             )
         self._sink(piece)
+
+
+class Inflated:
+    """An archive of any compression as the plain file to read. Raises as ``Decompressor``."""
+
+    def __init__(self, source: "Readable", what: str, limits: Limits | None = None) -> None:
+        self._source = source
+        self._what = what
+        self._limits = limits
+        self._pieces: deque[memoryview] = deque()
+        self._decompressor: Decompressor | None = None
+        self._waiting: bytes | memoryview = b""
+        self._step = _READ
+        self._ended = False
+
+    def read(self, size: int, /) -> bytes:
+        """Return at most ``size`` bytes, less where it suits; b"" at the end."""
+        while not self._pieces and not self._ended:
+            self._fill()
+        if not self._pieces:
+            return b""
+        piece = self._pieces.popleft()
+        if len(piece) > size:
+            self._pieces.appendleft(piece[size:])
+            piece = piece[:size]
+        return bytes(piece)
+
+    def _fill(self) -> None:
+        data = self._waiting or self._source.read(_READ)
+        if self._decompressor is None:
+            while 0 < len(data) < MAGIC_BYTES and (more := self._source.read(_READ)):
+                data = bytes(data) + more
+            compression = detect(bytes(data[:MAGIC_BYTES]))
+            self._step = _READ if compression is Compression.NONE else _STEP
+            self._decompressor = Decompressor(compression, self._take, self._what, self._limits)
+        if data:
+            view = memoryview(data)
+            self._waiting = view[self._step :]
+            self._decompressor.feed(view[: self._step])
+        else:
+            self._ended = True
+            self._decompressor.finish()
+
+    def _take(self, piece: bytes | memoryview) -> None:
+        self._pieces.append(memoryview(bytes(piece)))
+
+
+class Readable(Protocol):
+    """A stream of bytes; b"" is its end."""
+
+    def read(self, size: int, /) -> bytes: ...
 
 
 class _Corrupt(Exception):

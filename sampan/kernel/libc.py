@@ -34,6 +34,7 @@ _X86_64: Final = {
     "capset": 126,
     "prctl": 157,
     "quotactl": 179,
+    "pivot_root": 155,
 }
 _GENERIC: Final = {
     "mount": 40,
@@ -55,6 +56,7 @@ _GENERIC: Final = {
     "capset": 91,
     "prctl": 167,
     "quotactl": 60,
+    "pivot_root": 41,
 }
 _COMMON: Final = {
     "pidfd_send_signal": 424,

@@ -4,9 +4,11 @@ Equal trees give equal archives: entries are in order of path, nothing is writte
 (no names of owners, no times but mtime), and the form of each header follows from its content alone.
 """
 
+import errno
 import os
 import stat
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Final
 
 from sampan.base.errors import InvalidParameter
@@ -32,6 +34,7 @@ from sampan.storage.unpack import WHITEOUT
 
 _CHUNK: Final = 1 << 18
 _ZEROS: Final = bytes(_CHUNK)
+_OUT_OF: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})  # no fault of the file that is read
 _TYPES: Final = {
     stat.S_IFREG: FILE,
     stat.S_IFDIR: DIRECTORY,
@@ -61,6 +64,20 @@ def pack_tree(root: int) -> Iterator[bytes]:
     yield from _batched(_tree_pieces(root))
 
 
+def pack_named(
+    root: int, path: bytes, name: Callable[[bytes], bytes], *, closed: Container[int] = ()
+) -> Iterator[bytes]:
+    """Yield the tar of the entry ``path`` of the tree ``root``, or for b"" of the whole tree and its root.
+
+    ``name`` turns paths of the tree into names in the archive. What cannot be read (files of /proc that
+    refuse, what vanishes meanwhile) is left out, as ``docker cp`` does; so are the contents of directories
+    on devices of ``closed``.
+    """
+    entries = () if path else walk(root, closed=closed)
+    paths = chain((path,), (entry for entry, _ in entries))
+    yield from _batched(_readable_pieces(root, paths, name))
+
+
 def _delta_pieces(delta: Delta, differences: Sequence[Difference]) -> Iterator[bytes]:
     with _Packer(delta.tree) as packer:
         if delta.root:
@@ -82,6 +99,21 @@ def _tree_pieces(root: int) -> Iterator[bytes]:
     yield bytes(2 * BLOCK)
 
 
+def _readable_pieces(root: int, paths: Iterable[bytes], name: Callable[[bytes], bytes]) -> Iterator[bytes]:
+    with _Packer(root, name) as packer:
+        for path in paths:
+            pieces = packer.entry(path)
+            try:
+                first = next(pieces, b"")
+            except OSError as error:
+                if error.errno in _OUT_OF:
+                    raise
+                continue
+            yield first
+            yield from pieces
+    yield bytes(2 * BLOCK)
+
+
 def _batched(pieces: Iterator[bytes]) -> Iterator[bytes]:
     """Join ``pieces`` to such a size that handing one on costs little beside it."""
     waiting: list[bytes] = []
@@ -100,8 +132,9 @@ def _batched(pieces: Iterator[bytes]) -> Iterator[bytes]:
 class _Packer:
     """The entries of one archive; remembers hard links, and the directory that the last entry was in."""
 
-    def __init__(self, root: int) -> None:
+    def __init__(self, root: int, name: Callable[[bytes], bytes] = lambda path: path[1:] or b".") -> None:
         self._root = root
+        self._name = name
         self._links: dict[tuple[int, int], bytes] = {}
         self._above = b""
         self._directory = os.dup(root)
@@ -126,7 +159,7 @@ class _Packer:
             if kind is None:
                 return
             entry = Entry(
-                path[1:],
+                self._name(path),
                 kind,
                 stat.S_IMODE(status.st_mode),
                 status.st_uid,
@@ -136,7 +169,7 @@ class _Packer:
                 xattrs=content_xattrs(fd),
             )
             if kind == DIRECTORY:
-                entry.name = entry.name + b"/" if path else b"./"
+                entry.name += b"/"
             elif status.st_nlink > 1:
                 first = self._links.setdefault((status.st_dev, status.st_ino), entry.name)
                 if first is not entry.name:

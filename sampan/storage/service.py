@@ -243,20 +243,23 @@ class StorageService:
     def _shown(self, key: str) -> Iterator[str]:
         """Yield a directory that shows all of ``key``, active or committed, while the block runs."""
         if self.driver.find(key).kind is not Kind.COMMITTED:
-            with self._borrowed(key) as target:
+            with self.borrowed(key) as target:
                 yield target
             return
         view = f"view-{os.urandom(8).hex()}"
         self.driver.view(view, key)
         try:
-            with self._borrowed(view) as target:
+            with self.borrowed(view) as target:
                 yield target
         finally:
             self._remove(view)
 
     @contextmanager
-    def _borrowed(self, key: str) -> Iterator[str]:
-        """Yield the root directory of ``key``, mounted at least as long as the block runs."""
+    def borrowed(self, key: str) -> Iterator[str]:
+        """Yield the root directory of the active ``key``, mounted at least as long as the block runs.
+
+        Blocking. Raises SnapshotNotFound.
+        """
         with self._mounting:
             target = self._mount(key)
             self._borrowers[key] = self._borrowers.get(key, 0) + 1

@@ -8,7 +8,7 @@ beneath the root and without symbolic links: never by a path that the kernel wou
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
@@ -84,15 +84,18 @@ def list_directory(fd: int) -> list[tuple[bytes, os.stat_result]]:
     return found
 
 
-def walk(root: int) -> Iterator[tuple[bytes, os.stat_result]]:
-    """Yield path and status of everything below the tree's root, each directory before what is in it."""
+def walk(root: int, *, closed: Container[int] = ()) -> Iterator[tuple[bytes, os.stat_result]]:
+    """Yield path and status of everything below the tree's root, each directory before what is in it.
+
+    What lies in a directory on a device of ``closed`` is left out.
+    """
     stack = [(b"", iter(list_at(root, b"")))]
     while stack:
         above, entries = stack[-1]
         for name, status in entries:
             path = above + b"/" + name
             yield path, status
-            if stat.S_ISDIR(status.st_mode):
+            if stat.S_ISDIR(status.st_mode) and status.st_dev not in closed:
                 stack.append((path, iter(list_at(root, path))))
                 break
         else:

@@ -40,7 +40,7 @@ _AUFS_LINKS: Final = b".wh..wh.plnk"
 
 _NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 # What the host, not the archive, is to blame for.
-_HOST_ERRORS: Final = frozenset(
+HOST_ERRORS: Final = frozenset(
     {
         errno.ENOSPC,
         errno.EDQUOT,
@@ -110,7 +110,7 @@ class _Unpacker:
                 try:
                     self._entry(reader, entry)
                 except OSError as error:
-                    if error.errno in _HOST_ERRORS:
+                    if error.errno in HOST_ERRORS:
                         raise HostFailure(f"cannot unpack {shown(entry.name)}: {error.strerror}") from error
                     raise BadArchive(f"{shown(entry.name)}: {error.strerror}") from error
                 except (ValueError, OverflowError) as error:
@@ -165,7 +165,7 @@ class _Unpacker:
             if changed:
                 os.fchown(fd, entry.uid, entry.gid)
             if entry.xattrs:  # after fchown, which drops capabilities
-                _set_xattrs(fd, b"", entry.xattrs)
+                set_xattrs(fd, b"", entry.xattrs)
             if mode & 0o7000 or mode & self._umask:
                 os.fchmod(fd, mode)
             os.utime(fd, ns=(entry.mtime_ns, entry.mtime_ns))
@@ -199,7 +199,7 @@ class _Unpacker:
                 if key not in entry.xattrs:
                     os.removexattr(place.fd, key)
         if entry.xattrs:
-            _set_xattrs(place.fd, b"", entry.xattrs)
+            set_xattrs(place.fd, b"", entry.xattrs)
         os.fchmod(place.fd, entry.mode)
         place.sets_group = bool(entry.mode & stat.S_ISGID)
         self.places.set_time(place, entry.mtime_ns)
@@ -278,7 +278,7 @@ class _Unpacker:
         if (status.st_uid, status.st_gid) != (entry.uid, entry.gid):
             os.chown(name, entry.uid, entry.gid, dir_fd=place.fd, follow_symlinks=False)
         if entry.xattrs:
-            _set_xattrs(place.fd, name, entry.xattrs)
+            set_xattrs(place.fd, name, entry.xattrs)
         if stat.S_IMODE(status.st_mode) != entry.mode and not stat.S_ISLNK(status.st_mode):
             os.chmod(name, entry.mode, dir_fd=place.fd)
         os.utime(name, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=place.fd, follow_symlinks=False)
@@ -288,7 +288,7 @@ class _Unpacker:
         if (entry.uid, entry.gid) != self._owner or place.sets_group:
             os.chown(name, entry.uid, entry.gid, dir_fd=place.fd, follow_symlinks=False)
         if entry.xattrs:
-            _set_xattrs(place.fd, name, entry.xattrs)
+            set_xattrs(place.fd, name, entry.xattrs)
         if entry.type != SYMBOLIC_LINK:
             os.chmod(name, entry.mode, dir_fd=place.fd)
         os.utime(name, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=place.fd, follow_symlinks=False)
@@ -415,7 +415,7 @@ def clean(name: bytes) -> bytes:
     return b"/".join(parts)
 
 
-def _set_xattrs(fd: int, name: bytes, xattrs: dict[str, bytes]) -> None:
+def set_xattrs(fd: int, name: bytes, xattrs: dict[str, bytes]) -> None:
     """Set the extended attributes of ``fd``, or of the entry ``name`` in it, as far as the host allows."""
     for key, value in xattrs.items():
         if key.startswith(PRIVATE_XATTRS):

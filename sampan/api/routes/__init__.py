@@ -3,9 +3,10 @@
 from typing import Final
 
 from sampan.api.router import Routes
-from sampan.api.routes import containers, execs, images, networks, system, unavailable, volumes
+from sampan.api.routes import archive, containers, execs, images, networks, system, unavailable, volumes
 
 GROUPS: Final[tuple[Routes, ...]] = (
+    archive.routes,
     containers.routes,
     execs.routes,
     images.routes,

@@ -20,12 +20,6 @@ _NO_MANAGER: Final = (
 )
 _NOT_IN_SWARM: Final = "This node is not part of a swarm"
 _SUBJECTS: Final = {
-    "Container statistics are": ["GET /containers/{name}/stats"],
-    "Copying files to and from containers is": [
-        "HEAD /containers/{name}/archive",
-        "GET /containers/{name}/archive",
-        "PUT /containers/{name}/archive",
-    ],
     "Checkpoints are": [
         "GET /containers/{name}/checkpoints",
         "POST /containers/{name}/checkpoints",
