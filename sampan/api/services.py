@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from sampan.images.service import ImagesService
     from sampan.networks.service import NetworksService
     from sampan.storage.service import StorageService
+    from sampan.volumes.copies import VolumeCopies
     from sampan.volumes.service import VolumesService
 
 
@@ -22,6 +23,7 @@ class Services:
     images: "ImagesService"
     networks: "NetworksService"
     volumes: "VolumesService"
+    copies: "VolumeCopies"
     storage: "StorageService"
     system: "System"
     events: EventBus

@@ -56,7 +56,8 @@ class Row(msgspec.Struct):
     """A container as it stands in ``state.db``.
 
     ``acquired`` is written before a start takes anything of the host, and reset after all was given back:
-    whoever finds it set while nothing runs has to tidy up.
+    whoever finds it set while nothing runs has to tidy up. ``frozen`` is written before the engine pauses the
+    container for a moment by itself: whoever finds it set has to let it go on.
     """
 
     id: str
@@ -78,6 +79,7 @@ class Row(msgspec.Struct):
     stopped_by_user: bool = False
     log_path: str = ""
     acquired: bool = False
+    frozen: bool = False
     health: Health | None = None
     version: int = ROW_VERSION
 
@@ -86,7 +88,8 @@ class Mounted(msgspec.Struct):
     """One mount of a container: what inspect shows, and how it is made at start.
 
     ``options`` are those of the OCI mount; ``create_source`` makes a missing bind source (``-v``, not
-    ``--mount``); ``copy_up`` fills an empty volume with the image's content at that place.
+    ``--mount``); ``copy_up`` fills an empty volume with the image's content at that place. ``labels`` and
+    ``driver_options`` are for a volume that has to be made, ``idmap`` see ``idmap.parse_idmap``.
     """
 
     point: MountPoint
@@ -96,6 +99,9 @@ class Mounted(msgspec.Struct):
     subpath: str = ""
     anonymous: bool = False
     populated: bool = False
+    labels: dict[str, str] | None = None
+    driver_options: dict[str, str] | None = None
+    idmap: str = ""
 
 
 class Container:

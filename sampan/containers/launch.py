@@ -11,11 +11,13 @@ from typing import Final
 
 from sampan.base.errors import Conflict, EngineError, HostFailure
 from sampan.base.faults import point
+from sampan.base.threads import blocking
 from sampan.base.undo import Undo
 from sampan.containers import links as links_of
 from sampan.containers.container import Container, Mounted
 from sampan.containers.create import Defaults, default_hostname
 from sampan.containers.errors import IsRestarting
+from sampan.containers.idmap import plan_idmap
 from sampan.containers.mounts import parse_tmpfs
 from sampan.containers.output import log_target
 from sampan.networks.service import NetworksService, SandboxRequest
@@ -26,6 +28,7 @@ from sampan.runtime.service import RuntimeService
 from sampan.runtime.shm import close_shm, open_shm, shared_shm
 from sampan.runtime.spec import SpecBuilder, SpecRequest
 from sampan.runtime.task import Started, TaskSpec
+from sampan.runtime.users import find_identity, read_accounts
 from sampan.storage.service import StorageService
 from sampan.volumes.service import VolumesService
 from sampan.wire.containers import NetworkSettings
@@ -91,7 +94,10 @@ class Launcher:
             (rootfs / ".dockerenv").touch()  # programs look for it to know that they are in a container
             netns = await self._open_network(container)
             point("containers.start.network")
+            undo.add(self._volumes.release, container.id)
+            undo.add(self._volumes.unstage, container.id)
             mounts = await self._resolve_mounts(container, rootfs)
+            point("containers.start.volumes")
             document = self._spec.build(self._spec_request(container, rootfs, netns, mounts))
             point("containers.start.spec")
             undo.add(self._runtime.delete, container.id)
@@ -119,6 +125,8 @@ class Launcher:
             finally:
                 for stream, _ in clients:
                     stream.close()
+            if any(entry.subpath or entry.idmap for entry in row.mounts):
+                await self._volumes.unstage(container.id)  # the container has its own by now
             point("containers.start.process")
         return started
 
@@ -130,7 +138,13 @@ class Launcher:
     async def tidy(self, container: Container) -> None:
         """Give back all that a start acquired; idempotent. Failures are raised at the end, as one group."""
         failures: list[Exception] = []
-        for step in (self._runtime.delete, self._networks.close_sandbox, self._storage.unmount):
+        steps = (
+            self._runtime.delete,
+            self._networks.close_sandbox,
+            self._storage.unmount,
+            self._volumes.release,
+        )
+        for step in steps:
             try:
                 await step(container.id)
             except Exception as error:
@@ -257,10 +271,17 @@ class Launcher:
         if made.type == "tmpfs":
             return OciMount(destination=made.destination, type="tmpfs", source="tmpfs", options=entry.options)
         source = made.source
+        options = entry.options
         if made.type == "volume":
-            source = await self._volumes.mount(made.name, container.id, subpath=entry.subpath)
+            mounted = await self._volumes.mount(made.name, container.id, subpath=entry.subpath)
+            source = mounted.path
+            if not entry.subpath:
+                made.source = source  # a plugin's volume has its place only now
+            if mounted.read_only:
+                options = ["ro" if option == "rw" else option for option in options]
             if entry.copy_up and not entry.populated:
-                await self._volumes.populate(made.name, rootfs, made.destination)
+                if not mounted.read_only:
+                    await self._volumes.populate(made.name, rootfs, made.destination)
                 entry.populated = True
         elif entry.create_source and not Path(source).exists():
             try:
@@ -273,7 +294,12 @@ class Launcher:
             raise EngineError(
                 f'invalid mount config for type "bind": bind source path does not exist: {source}'
             )
-        return OciMount(destination=made.destination, type="bind", source=source, options=entry.options)
+        if entry.idmap:
+            status = Path(source).stat()
+            user = find_identity(container.row.config.user, await blocking(read_accounts, rootfs))
+            ranges = plan_idmap(entry.idmap, (status.st_uid, status.st_gid), (user.uid, user.gid))
+            source = await self._volumes.mount_mapped(container.id, source, *ranges)
+        return OciMount(destination=made.destination, type="bind", source=source, options=options)
 
     def _init(self) -> Path:
         return Path(self._defaults.init_path) if self._defaults.init_path else find_init()

@@ -21,6 +21,7 @@ from sampan.daemon.settings import (
     network_config,
     read_seccomp_profile,
 )
+from sampan.daemon.trees import StorageTrees
 from sampan.images.service import ImagesService
 from sampan.kernel.host import probe
 from sampan.logs.drivers import DRIVERS as LOG_DRIVERS
@@ -29,6 +30,7 @@ from sampan.networks.service import NetworksService
 from sampan.runtime.service import RuntimeService
 from sampan.runtime.spec import SpecBuilder
 from sampan.storage.service import StorageService
+from sampan.volumes.copies import VolumeCopies
 from sampan.volumes.service import VolumesService
 
 _log = logging.getLogger(__name__)
@@ -71,7 +73,10 @@ async def build(config: Config) -> Engine:
         closing.push_async_callback(images.close)
         networks = NetworksService(config.exec_root, state, events, network_config(config))
         closing.push_async_callback(networks.close)
-        volumes = VolumesService(config.data_root, state, events)
+        volumes = VolumesService(config.data_root, config.exec_root, state, events, StorageTrees())
+        closing.push_async_callback(volumes.close)
+        copies = VolumeCopies(volumes)
+        closing.push_async_callback(copies.close)
         runtime = RuntimeService(
             config.exec_root,
             config.runtimes,
@@ -108,6 +113,7 @@ async def build(config: Config) -> Engine:
         closing.push_async_callback(tasks.close)
         tasks.spawn(blocking(spec.warm), name="compile the default seccomp profile")
         await blocking(storage.recover, containers.ids() | images.chains_in_use())
+        await volumes.recover(containers.volumes_held())
         await networks.open(containers.running_ids())
         await containers.restore()
         engine_id = _engine_id(state)
@@ -116,11 +122,12 @@ async def build(config: Config) -> Engine:
             images=images,
             networks=networks,
             volumes=volumes,
+            copies=copies,
             storage=storage,
             system=System(
                 facts,
                 engine_settings(config, engine_id),
-                _driver_names(storage),
+                _driver_names(storage, volumes),
                 lambda: _runtime_version(config.default_runtime, runtime.available()),
             ),
             events=events,
@@ -148,11 +155,11 @@ def _engine_id(state: StateDB) -> str:
     return fresh
 
 
-def _driver_names(storage: StorageService) -> DriverNames:
+def _driver_names(storage: StorageService, volumes: VolumesService) -> DriverNames:
     return DriverNames(
         storage=storage.name,
         storage_status=storage.status,
-        volume=["local"],
+        volume=volumes.driver_names,
         network=sorted(NETWORK_DRIVERS),
         log=[driver.name for driver in LOG_DRIVERS],
     )
