@@ -103,6 +103,11 @@ class Mounted(msgspec.Struct):
     driver_options: dict[str, str] | None = None
     idmap: str = ""
 
+    @property
+    def alone(self) -> bool:
+        """True for a bind without what is mounted below its source."""
+        return self.point.type == "bind" and "rbind" not in self.options
+
 
 class Container:
     """A container that the daemon knows: its row, its lock, and whoever waits for it.

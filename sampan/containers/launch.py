@@ -125,7 +125,7 @@ class Launcher:
             finally:
                 for stream, _ in clients:
                     stream.close()
-            if any(entry.subpath or entry.idmap for entry in row.mounts):
+            if any(entry.subpath or entry.idmap or entry.alone for entry in row.mounts):
                 await self._volumes.unstage(container.id)  # the container has its own by now
             point("containers.start.process")
         return started
@@ -294,6 +294,8 @@ class Launcher:
             raise EngineError(
                 f'invalid mount config for type "bind": bind source path does not exist: {source}'
             )
+        if entry.alone:
+            source = await self._volumes.mount_alone(container.id, source)
         if entry.idmap:
             status = Path(source).stat()
             user = find_identity(container.row.config.user, await blocking(read_accounts, rootfs))

@@ -334,6 +334,10 @@ class VolumesService:
         self._events.publish("volume", "mount", name, attributes)
         return Mountable(path, read_only=bool(record.snapshot_of))
 
+    async def mount_alone(self, container: str, source: str) -> str:
+        """Return what to bind into ``container`` so that no mount below ``source`` comes along."""
+        return await blocking(self._staging.bind_alone, container, source)
+
     async def mount_mapped(
         self, container: str, source: str, uids: Sequence[IdRange], gids: Sequence[IdRange]
     ) -> str:

@@ -49,6 +49,18 @@ class Staging:
             os.close(found)
         return target
 
+    def bind_alone(self, container: str, source: str) -> str:
+        """Bind ``source`` without what is mounted below it; return where. Raises HostFailure.
+
+        crun (1.8.1) takes the mounts below along whether it is told ``bind`` or ``rbind``.
+        """
+        try:
+            target = self._place(container, is_dir=Path(source).is_dir())
+            bind(source, target)
+        except OSError as error:
+            raise HostFailure(f"cannot mount {source}: {error.strerror}") from error
+        return target
+
     def bind_mapped(
         self, container: str, source: str, uids: Sequence[IdRange], gids: Sequence[IdRange]
     ) -> str:
