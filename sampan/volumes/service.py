@@ -251,10 +251,14 @@ class VolumesService:
         async with self.lock(name):
             record = self.record(name)
             self.check_unused("remove", name)
+            gone: Path | None = None
             try:
                 with _about("remove", name):
                     driver = await self._driver(record.driver)
-                    await blocking(driver.remove, name)
+                    if driver is self.local:
+                        gone = await blocking(self.local.detach, name)
+                    else:
+                        await blocking(driver.remove, name)
             except EngineError:
                 if not force:
                     raise
@@ -262,7 +266,9 @@ class VolumesService:
                     "volume removed, its plugin does not know", extra={"volume": name}, exc_info=True
                 )
             point("volumes.remove")
-            self.store.delete(name)
+            self.store.delete(name)  # before the data goes: whatever happens, it is whole or absent
+            if gone is not None:
+                await blocking(self.local.sweep, gone)
         self.publish("destroy", record)
 
     async def prune(self, filters: Filters) -> tuple[list[str], int]:

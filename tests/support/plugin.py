@@ -7,7 +7,7 @@ from support.fake_daemon import FakeDaemon, Received, Reply
 
 
 class VolumePlugin:
-    """Keeps volumes as folders below ``folder``; ``calls`` has what it was asked. Listens while the block lasts."""
+    """Keeps volumes as folders below ``folder`` while the block lasts; ``calls`` has what it was asked."""
 
     def __init__(self, address: Path, folder: Path) -> None:
         self.calls: list[tuple[str, dict[str, Any]]] = []

@@ -8,6 +8,7 @@ import errno
 import os
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -38,15 +39,18 @@ class LocalDriver:
         self._make(name)
 
     def remove(self, name: str) -> None:
+        self.sweep(self.detach(name))
+
+    def detach(self, name: str) -> Path:
+        """Move the volume out of the way, at once; return the folder to ``sweep``."""
         self.unmount(name, {}, "", last=True)
         gone = self.root / f"{_GONE}{name}.{os.urandom(6).hex()}"
-        try:
-            (self.root / name).rename(gone)  # whatever comes between, the volume is whole or absent
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise HostFailure(str(error.strerror)) from error
-        self.sweep(gone)
+        with suppress(FileNotFoundError):
+            try:
+                (self.root / name).rename(gone)
+            except PermissionError as error:
+                raise HostFailure(str(error.strerror)) from error
+        return gone
 
     def sweep(self, folder: Path) -> None:
         """Remove what is left of a volume, or of one that was never finished."""

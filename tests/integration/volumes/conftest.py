@@ -36,7 +36,7 @@ def sh(client: docker.DockerClient) -> Shell:
         output = client.containers.run(
             "busybox", ["sh", "-c", script], remove=True, stdout=True, stderr=True, **options
         )
-        return output.decode()
+        return str(output, "utf-8")
 
     return run
 
