@@ -436,7 +436,7 @@ class Client(Session):
     ) -> "Iterator[bytes]":
         """Yield a tar of a volume; ``compression``: none, gzip or zstd; ``pause``: see ``clone_volume``."""
         query: Query = {"compress": compression, "pause": pause}
-        return self.begin("GET", f"/sampan{volume_path(volume)}/backup", query).response().chunks()
+        yield from self.begin("GET", f"/sampan{volume_path(volume)}/backup", query).response().chunks()
 
     def restore_volume(
         self, volume: str, source: "int | bytes | Iterable[bytes]", *, replace: bool = False

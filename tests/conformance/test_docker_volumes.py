@@ -78,7 +78,8 @@ def test_what_goes_wrong(docker_cli: Daemon) -> None:
     )
     assert docker(docker_cli, "volume rm -f nosuch") == "nosuch\n"
     assert docker(docker_cli, "volume create -d nosuch vol", check=False) == (
-        'Error response from daemon: create vol: error looking up volume plugin nosuch: plugin "nosuch" not found\n'
+        "Error response from daemon: create vol: error looking up volume plugin nosuch: "
+        'plugin "nosuch" not found\n'
     )
     assert "includes invalid characters" in docker(docker_cli, "volume create a/b", check=False)
     assert "invalid filter 'nosuch'" in docker(docker_cli, "volume ls -f nosuch=1", check=False)
