@@ -80,7 +80,7 @@ def test_answers(tmp_path: Path, answer: bytes, status: int, error: str | None) 
 
 
 def test_a_plugin_that_is_not_there_or_of_another_kind(tmp_path: Path) -> None:
-    with pytest.raises(PluginFailed, match="plugin p: dial unix .*: No such file"):
+    with pytest.raises(PluginFailed, match=r"plugin p: dial unix .*: No such file"):
         PluginDriver(Plugin("p", Address(f"unix://{tmp_path}/none")))
     with FakeDaemon(tmp_path / "p.sock") as server:
         server.on("POST", "/Plugin.Activate", json={"Implements": ["authz"]})
