@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from sampan.networks.service import NetworksService
     from sampan.registry.service import Registries
     from sampan.storage.service import StorageService
+    from sampan.volumes.copies import VolumeCopies
     from sampan.volumes.service import VolumesService
 
 
@@ -24,6 +25,7 @@ class Services:
     registries: "Registries"
     networks: "NetworksService"
     volumes: "VolumesService"
+    copies: "VolumeCopies"
     storage: "StorageService"
     system: "System"
     events: EventBus

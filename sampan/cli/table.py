@@ -965,6 +965,15 @@ COMMANDS: dict[str, tuple[str, int, int, str, tuple[str, ...] | None]] = {
         "-f --format string: Go template, table or json output",
     )),
     "volume": ("COMMAND", 0, 0, "Manage volumes", ()),
+    "volume backup": ("[OPTIONS] VOLUME", 1, 1, "Write volume as tar archive", (
+        "   --compress string: How to compress: none, gzip or zstd (by the file's ending)",
+        "-o --output string: Write to this file instead of standard output",
+        "   --pause bool: Pause containers that use it meanwhile",
+    )),
+    "volume clone": ("[OPTIONS] VOLUME NAME", 2, 2, "Copy volume, sharing data where that is possible", (
+        "   --label list check=label: Attach key=value metadata",
+        "   --pause bool: Pause containers that use it meanwhile",
+    )),
     "volume create": ("[OPTIONS] [VOLUME]", 0, 1, "Make volume", (
         "   --availability string default=active: Cluster volume availability state",
         "-d --driver string default=local: Volume plugin, default local",
@@ -980,6 +989,7 @@ COMMANDS: dict[str, tuple[str, int, int, str, tuple[str, ...] | None]] = {
         "   --topology-required list: Mandatory placement of cluster volume",
         "   --type string default=block: Mount or block access",
     )),
+    "volume diff": ("VOLUME [VOLUME]", 1, 2, "What changed since another volume, or the latest snapshot", ()),
     "volume inspect": ("[OPTIONS] VOLUME [VOLUME...]", 1, -1, "Full JSON of volumes", (
         "-f --format string: Go template, table or json output",
     )),
@@ -994,11 +1004,23 @@ COMMANDS: dict[str, tuple[str, int, int, str, tuple[str, ...] | None]] = {
         "   --filter filter: Restrict by key=value conditions",
         "-f --force bool: Skip confirmation",
     )),
+    "volume rename": ("VOLUME NAME", 2, 2, "Give unused volume another name", ()),
+    "volume restore": ("[OPTIONS] VOLUME", 1, 1, "Make volume from backup", (
+        "-i --input string: Read from this file instead of standard input",
+        "   --replace bool: Put content in place of what the volume has",
+    )),
     "volume rm": ("[OPTIONS] VOLUME [VOLUME...]", 1, -1, "Delete volumes", (
         "-f --force bool: No error when volume missing",
     )),
+    "volume snapshot": ("[OPTIONS] VOLUME [NAME]", 1, 2, "Keep content as read-only volume", (
+        "   --label list check=label: Attach key=value metadata",
+        "   --pause bool: Pause containers that use it meanwhile",
+    )),
     "volume update": ("[OPTIONS] [VOLUME]", 1, 1, "Change cluster volume", (
         "   --availability string default=active: Cluster volume availability state",
+    )),
+    "volume usage": ("[OPTIONS] VOLUME [VOLUME...]", 1, -1, "Size, files and users of volumes", (
+        "   --format string: table or json",
     )),
     # Plugins of Docker, known by name.
     "buildx": ("[OPTIONS] COMMAND", 0, -1, "Extended builds with BuildKit", None),

@@ -24,6 +24,7 @@ from sampan.client.session import (
     render_filters,
     rows,
     version_key,
+    volume_path,
 )
 
 TYPE_CHECKING = False
@@ -479,10 +480,6 @@ class Client(Session):
         """Remove unused images; return ImagesDeleted and SpaceReclaimed (bytes)."""
         return document(self.begin("POST", "/images/prune", {"filters": render_filters(filters)}).result())
 
-    def prune_volumes(self, filters: "Filters | None" = None) -> "Json":
-        """Remove unused volumes; return VolumesDeleted and SpaceReclaimed (bytes)."""
-        return document(self.begin("POST", "/volumes/prune", {"filters": render_filters(filters)}).result())
-
     def prune_build_cache(self, filters: "Filters | None" = None, *, all: bool = False) -> "Json":  # noqa: A002  # the API's word
         """Remove what builds have left; return CachesDeleted and SpaceReclaimed (bytes)."""
         query: Query = {"filters": render_filters(filters), "all": all}
@@ -548,6 +545,84 @@ class Client(Session):
         """Remove the networks that no container is on; return NetworksDeleted."""
         query = {"filters": render_filters(filters)}
         return document(self.begin("POST", "/networks/prune", query).result())
+
+    # --- volumes
+
+    def volumes(self, filters: "Filters | None" = None) -> "Json":
+        """List volumes; return Volumes and Warnings."""
+        return document(self.begin("GET", "/volumes", {"filters": render_filters(filters)}).result())
+
+    def inspect_volume(self, volume: str) -> "Json":
+        """Return everything about a volume."""
+        return document(self.begin("GET", volume_path(volume)).result())
+
+    def create_volume(
+        self,
+        name: str = "",
+        *,
+        driver: str = "local",
+        options: "Mapping[str, str] | None" = None,
+        labels: "Mapping[str, str] | None" = None,
+    ) -> "Json":
+        """Make a volume, an anonymous one without a name, and return it."""
+        body = {"Name": name, "Driver": driver, "DriverOpts": options or {}, "Labels": labels or {}}
+        return document(self.begin("POST", "/volumes/create", json=body).result())
+
+    def remove_volume(self, volume: str, *, force: bool = False) -> None:
+        """Remove a volume with its data; ``force``: even if it is not there."""
+        self.begin("DELETE", volume_path(volume), {"force": force}).result()
+
+    def prune_volumes(self, filters: "Filters | None" = None) -> "Json":
+        """Remove unused volumes; return VolumesDeleted and SpaceReclaimed."""
+        query = {"filters": render_filters(filters)}
+        return document(self.begin("POST", "/volumes/prune", query).result())
+
+    def backup_volume(
+        self, volume: str, *, compression: str = "none", pause: bool = False
+    ) -> "Iterator[bytes]":
+        """Yield a tar of a volume; ``compression``: none, gzip or zstd; ``pause``: see ``clone_volume``."""
+        query: Query = {"compress": compression, "pause": pause}
+        yield from self.begin("GET", f"/sampan{volume_path(volume)}/backup", query).response().chunks()
+
+    def restore_volume(
+        self, volume: str, source: "int | bytes | Iterable[bytes]", *, replace: bool = False
+    ) -> "Json":
+        """Make a volume of a backup, or put it in the place of its content; return Name, Size, Seconds."""
+        path = f"/sampan{volume_path(volume)}/restore"
+        exchange = self.begin(
+            "POST", path, {"replace": replace}, body=source, content_type="application/x-tar"
+        )
+        return document(exchange.result())
+
+    def clone_volume(
+        self, volume: str, new: str, *, labels: "Mapping[str, str] | None" = None, pause: bool = False
+    ) -> "Json":
+        """Make the volume ``new`` with the content of another; return Name, Size and Seconds.
+
+        ``pause`` freezes the containers that use it meanwhile.
+        """
+        body = {"Name": new, "Labels": labels or {}, "Pause": pause}
+        return document(self.begin("POST", f"/sampan{volume_path(volume)}/clone", json=body).result())
+
+    def snapshot_volume(
+        self, volume: str, new: str = "", *, labels: "Mapping[str, str] | None" = None, pause: bool = False
+    ) -> "Json":
+        """Keep the content of a volume as the read-only volume ``new``; return Name, Size and Seconds."""
+        body = {"Name": new, "Labels": labels or {}, "Pause": pause}
+        return document(self.begin("POST", f"/sampan{volume_path(volume)}/snapshot", json=body).result())
+
+    def rename_volume(self, volume: str, new: str) -> None:
+        """Give a volume that no container uses another name."""
+        self.begin("POST", f"/sampan{volume_path(volume)}/rename", json={"Name": new}).result()
+
+    def volume_usage(self, volume: str) -> "Json":
+        """Return what a volume holds: Size, Disk, Files, and the Containers that use it."""
+        return document(self.begin("GET", f"/sampan{volume_path(volume)}/usage").result())
+
+    def volume_diff(self, volume: str, other: str = "") -> "list[Json]":
+        """Return Path and Kind of what changed since ``other``, or since the volume's latest snapshot."""
+        query = {"other": other or None}
+        return rows(self.begin("GET", f"/sampan{volume_path(volume)}/diff", query).result())
 
 
 def path_stat(headers: "Mapping[str, str]") -> "Json":

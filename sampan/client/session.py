@@ -55,6 +55,13 @@ def image_path(name: str, rest: str = "") -> str:
     return f"/images/{quote(name, '/:@')}/{rest}" if rest else f"/images/{quote(name, '/:@')}"
 
 
+def volume_path(name: str) -> str:
+    """Return the path of a volume. Raises ClientError if the name is blank."""
+    if not name.strip():
+        raise ClientError("invalid volume name: value is empty")
+    return f"/volumes/{quote(name)}"
+
+
 def render_filters(filters: "Filters | None") -> str | None:
     """Return the ``filters`` parameter, or None when there are none."""
     wanted = {name: dict.fromkeys(values, True) for name, values in (filters or {}).items() if values}

@@ -57,7 +57,8 @@ class Row(msgspec.Struct):
 
     ``endpoints`` are the networks that it shall be on, by name; ``detached``: it was taken off all of them.
     ``acquired`` is written before a start takes anything of the host, and reset after all was given back:
-    whoever finds it set while nothing runs has to tidy up.
+    whoever finds it set while nothing runs has to tidy up. ``frozen`` is written before the engine pauses the
+    container for a moment by itself: whoever finds it set has to let it go on.
     """
 
     id: str
@@ -79,6 +80,7 @@ class Row(msgspec.Struct):
     stopped_by_user: bool = False
     log_path: str = ""
     acquired: bool = False
+    frozen: bool = False
     health: Health | None = None
     detached: bool = False
     version: int = ROW_VERSION
@@ -88,7 +90,8 @@ class Mounted(msgspec.Struct):
     """One mount of a container: what inspect shows, and how it is made at start.
 
     ``options`` are those of the OCI mount; ``create_source`` makes a missing bind source (``-v``, not
-    ``--mount``); ``copy_up`` fills an empty volume with the image's content at that place.
+    ``--mount``); ``copy_up`` fills an empty volume with the image's content at that place. ``labels`` and
+    ``driver_options`` are for a volume that has to be made, ``idmap`` see ``idmap.parse_idmap``.
     """
 
     point: MountPoint
@@ -98,6 +101,14 @@ class Mounted(msgspec.Struct):
     subpath: str = ""
     anonymous: bool = False
     populated: bool = False
+    labels: dict[str, str] | None = None
+    driver_options: dict[str, str] | None = None
+    idmap: str = ""
+
+    @property
+    def alone(self) -> bool:
+        """True for a bind without what is mounted below its source."""
+        return self.point.type == "bind" and "rbind" not in self.options
 
 
 class Container:

@@ -32,6 +32,7 @@ from sampan.kernel.host import HostFacts
 from sampan.networks.service import NetworksService
 from sampan.runtime.checks import check_host_config
 from sampan.runtime.mounts import READONLY_PATHS, masked_paths
+from sampan.volumes.filters import ANONYMOUS_LABEL
 from sampan.volumes.service import VolumesService
 from sampan.wire.containers import (
     ContainerConfig,
@@ -166,13 +167,17 @@ class Creation:
         return mounts
 
     async def _make_volume(self, entry: Mounted, undo: Undo) -> None:
-        known = {volume.name for volume in self._volumes.list_volumes({})}
         name = entry.point.name
-        if name in known:
-            return
-        undo.add(self._forget_volume, name)
-        labels = {"com.docker.volume.anonymous": ""} if entry.anonymous else None
-        await self._volumes.create(name, driver=entry.point.driver, labels=labels)
+        if (found := self._volumes.known(name)) is None:
+            undo.add(self._forget_volume, name)
+            labels = entry.labels
+            if entry.anonymous:
+                labels = {**(labels or {}), ANONYMOUS_LABEL: ""}
+            found = await self._volumes.create(
+                name, driver=entry.point.driver, options=entry.driver_options, labels=labels
+            )
+        entry.point.driver = found.driver
+        entry.point.source = self._volumes.path(name)
 
     async def _forget_volume(self, name: str) -> None:
         with contextlib.suppress(NotFound):  # it was not even made

@@ -18,6 +18,7 @@ from sampan.containers import links as links_of
 from sampan.containers.container import Container, Mounted
 from sampan.containers.create import Defaults, default_hostname
 from sampan.containers.errors import IsRestarting
+from sampan.containers.idmap import plan_idmap
 from sampan.containers.mounts import parse_tmpfs
 from sampan.containers.output import log_target
 from sampan.kernel.fs import remove_tree
@@ -29,6 +30,7 @@ from sampan.runtime.service import RuntimeService
 from sampan.runtime.shm import close_shm, open_shm, shared_shm
 from sampan.runtime.spec import SpecBuilder, SpecRequest
 from sampan.runtime.task import Started, TaskSpec
+from sampan.runtime.users import find_identity, read_accounts
 from sampan.storage.service import StorageService
 from sampan.volumes.service import VolumesService
 from sampan.wire.containers import NetworkSettings
@@ -98,7 +100,10 @@ class Launcher:
             if isinstance(netns, BaseException):
                 raise netns
             point("containers.start.network")
+            undo.add(self._volumes.release, container.id)
+            undo.add(self._volumes.unstage, container.id)
             mounts = await self._resolve_mounts(container, rootfs)
+            point("containers.start.volumes")
             document = self._spec.build(self._spec_request(container, rootfs, netns, mounts))
             point("containers.start.spec")
             undo.add(self._runtime.delete, container.id)
@@ -126,6 +131,8 @@ class Launcher:
             finally:
                 for stream, _ in clients:
                     stream.close()
+            if any(entry.subpath or entry.idmap or entry.alone for entry in row.mounts):
+                await self._volumes.unstage(container.id)  # the container has its own by now
             point("containers.start.process")
         return started
 
@@ -149,7 +156,12 @@ class Launcher:
 
     async def tidy(self, container: Container) -> None:
         """Give back all that a start acquired; idempotent. Failures are raised at the end, as one group."""
-        steps = (self._runtime.delete, self._networks.close_sandbox, self._storage.unmount)
+        steps = (
+            self._runtime.delete,
+            self._networks.close_sandbox,
+            self._storage.unmount,
+            self._volumes.release,
+        )
         results = await asyncio.gather(*(step(container.id) for step in steps), return_exceptions=True)
         failures = [result for result in results if isinstance(result, Exception)]
         if container.row.host.ipc_mode == "shareable":
@@ -165,8 +177,9 @@ class Launcher:
         await blocking(remove_tree, self.folder(container.id))
 
     async def release(self, container: Container) -> None:
-        """Give back at once what another container may ask for: addresses and ports."""
+        """Give back at once what another container may ask for: addresses, ports, volumes."""
         await self._networks.close_sandbox(container.id)
+        await self._volumes.release(container.id)
 
     async def _open_network(self, container: Container) -> str | None:
         """Give the container its network; return the namespace's path, None for the host's."""
@@ -294,10 +307,17 @@ class Launcher:
         if made.type == "tmpfs":
             return OciMount(destination=made.destination, type="tmpfs", source="tmpfs", options=entry.options)
         source = made.source
+        options = entry.options
         if made.type == "volume":
-            source = await self._volumes.mount(made.name, container.id, subpath=entry.subpath)
+            mounted = await self._volumes.mount(made.name, container.id, subpath=entry.subpath)
+            source = mounted.path
+            if not entry.subpath:
+                made.source = source  # a plugin's volume has its place only now
+            if mounted.read_only:
+                options = ["ro" if option == "rw" else option for option in options]
             if entry.copy_up and not entry.populated:
-                await self._volumes.populate(made.name, rootfs, made.destination)
+                if not mounted.read_only:
+                    await self._volumes.populate(made.name, rootfs, made.destination)
                 entry.populated = True
         elif entry.create_source and not Path(source).exists():
             try:
@@ -310,7 +330,14 @@ class Launcher:
             raise EngineError(
                 f'invalid mount config for type "bind": bind source path does not exist: {source}'
             )
-        return OciMount(destination=made.destination, type="bind", source=source, options=entry.options)
+        if entry.alone:
+            source = await self._volumes.mount_alone(container.id, source)
+        if entry.idmap:
+            status = Path(source).stat()
+            user = find_identity(container.row.config.user, await blocking(read_accounts, rootfs))
+            ranges = plan_idmap(entry.idmap, (status.st_uid, status.st_gid), (user.uid, user.gid))
+            source = await self._volumes.mount_mapped(container.id, source, *ranges)
+        return OciMount(destination=made.destination, type="bind", source=source, options=options)
 
     def _init(self) -> Path:
         return Path(self._defaults.init_path) if self._defaults.init_path else find_init()

@@ -339,6 +339,26 @@ class Lifecycle:
             self._store.record(container)
             self._publish(container, "unpause")
 
+    async def freeze(self, container: Container) -> bool:
+        """Pause the container for a moment; return False if it does not run. ``thaw`` lets it go on."""
+        if container.state.status is not Status.RUNNING:
+            return False
+        container.row.frozen = True
+        self._store.save(container)
+        try:
+            await self.pause(container)
+        except Conflict:  # it has just ended, or somebody paused it
+            container.row.frozen = False
+            self._store.save(container)
+        return container.row.frozen
+
+    async def thaw(self, container: Container) -> None:
+        """Let a container that ``freeze`` paused go on; whatever became of it meanwhile is no error."""
+        container.row.frozen = False
+        self._store.save(container)
+        with contextlib.suppress(Conflict):
+            await self.unpause(container)
+
     async def remove(self, container: Container, *, force: bool, volumes: bool) -> None:
         """Remove the container; raises Conflict while it runs, unless forced."""
         if container.state.status is Status.REMOVING:
@@ -454,6 +474,8 @@ class Lifecycle:
         found = await self._runtime.restore(container.id)
         if isinstance(found, Started):
             self._health.begin(container, keep=True)
+            if container.row.frozen:
+                await self.thaw(container)
             return
         lost = Exit(137, oom_killed=False, finished_ns=time.time_ns())
         self._exited(container, found if found is not None else lost)

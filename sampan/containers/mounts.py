@@ -14,6 +14,7 @@ import msgspec
 from sampan.base.errors import InvalidParameter
 from sampan.base.ids import new_id
 from sampan.containers.container import Mounted
+from sampan.containers.idmap import OWNER, parse_idmap
 from sampan.wire.containers import (
     BindOptions,
     DriverConfig,
@@ -49,7 +50,7 @@ def _duplicate(destination: str) -> InvalidParameter:
 def _valid_mode(mode: str) -> bool:
     if not mode:
         return True
-    counts = {"access": 0, "label": 0, "propagation": 0, "copy": 0, "consistency": 0}
+    counts = {"access": 0, "label": 0, "propagation": 0, "copy": 0, "consistency": 0, "idmap": 0}
     for word in mode.split(","):
         if word in ("rw", "ro"):
             counts["access"] += 1
@@ -61,6 +62,8 @@ def _valid_mode(mode: str) -> bool:
             counts["copy"] += 1
         elif word in _CONSISTENCY:
             counts["consistency"] += 1
+        elif word == "idmap" or word.startswith("idmap="):
+            counts["idmap"] += 1
         else:
             return False
     return all(count <= 1 for count in counts.values())
@@ -95,6 +98,8 @@ def parse_bind(raw: str, volume_driver: str = "") -> tuple[Mount, str]:
     if "nocopy" in words and mount.type == "volume":
         options = mount.volume_options = mount.volume_options or VolumeOptions()
         options.no_copy = True
+    if idmap := next((word for word in words if word.partition("=")[0] == "idmap"), ""):
+        mount.idmap = idmap.partition("=")[2] or OWNER
     if propagation := next((word for word in words if word in _PROPAGATION), ""):
         mount.bind_options = BindOptions(propagation=propagation)
     if mount.type == "bind":
@@ -130,6 +135,10 @@ def check_mount(mount: Mount, *, source_must_exist: bool = True) -> None:
     for field, value in extras.items():
         if value is not None and field != own[kind]:
             raise _invalid(kind, f"field {field} must not be specified")
+    if mount.idmap:
+        if kind not in ("bind", "volume"):
+            raise _invalid(kind, "field IDMap must not be specified")
+        parse_idmap(mount.idmap)
     if kind == "bind":
         _check_bind(mount, source_must_exist=source_must_exist)
     elif kind == "volume" and mount.volume_options and mount.volume_options.subpath:
@@ -277,22 +286,26 @@ def _mounted(mount: Mount, volume_path: Callable[[str], str], *, mode: str = "")
         raise InvalidParameter("mounts of type image are not supported by this version of sampan")
     if mount.type == "volume":
         options = mount.volume_options or VolumeOptions()
+        config = options.driver_config or DriverConfig()
         name = mount.source or new_id()
         point = MountPoint(
             type="volume",
             name=name,
-            source=volume_path(name),
+            source=volume_path(name) if config.name in ("", "local") else "",
             destination=destination,
-            driver=(options.driver_config.name if options.driver_config else "") or "local",
+            driver=config.name or "local",
             mode=mode,
             rw=not mount.read_only,
         )
         return Mounted(
             point,
             ["rbind", access, "rprivate"],
-            copy_up=not options.no_copy,
+            copy_up=not options.no_copy and not options.subpath,
             subpath=options.subpath,
             anonymous=not mount.source,
+            labels=options.labels,
+            driver_options=config.options,
+            idmap=mount.idmap,
         )
     bind = mount.bind_options or BindOptions()
     propagation = bind.propagation or "rprivate"
@@ -307,4 +320,5 @@ def _mounted(mount: Mount, volume_path: Callable[[str], str], *, mode: str = "")
         propagation=propagation,
     )
     kind = "bind" if bind.non_recursive else "rbind"
-    return Mounted(point, [kind, access, propagation], create_source=bind.create_mountpoint)
+    options_of_mount = [kind, access, propagation]
+    return Mounted(point, options_of_mount, create_source=bind.create_mountpoint, idmap=mount.idmap)

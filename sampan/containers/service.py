@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
-from contextlib import asynccontextmanager, closing, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -566,6 +566,25 @@ class ContainersService:
     def containers_using(self, volume: str) -> list[str]:
         """Return the ids of the containers that mount a volume (VolumeUsers)."""
         return [c.id for c in self._store if any(entry.point.name == volume for entry in c.row.mounts)]
+
+    @asynccontextmanager
+    async def frozen(self, volume: str) -> AsyncIterator[None]:
+        """Keep the running containers that mount a volume frozen while the block runs (VolumeUsers)."""
+        async with AsyncExitStack() as stack:
+            for name in self.containers_using(volume):
+                container = self._store.find(name)
+                if await self._lifecycle.freeze(container):
+                    stack.push_async_callback(self._lifecycle.thaw, container)
+            yield
+
+    def volumes_held(self) -> dict[str, set[str]]:
+        """Return which volumes containers may have mounted since before the daemon's start."""
+        held: dict[str, set[str]] = {}
+        for container in self._store:
+            for entry in container.row.mounts if container.row.acquired else ():
+                if entry.point.type == "volume":
+                    held.setdefault(entry.point.name, set()).add(container.id)
+        return held
 
     def counts(self) -> tuple[int, int, int]:
         """Return how many containers run, are paused, and are neither."""

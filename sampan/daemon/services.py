@@ -22,6 +22,7 @@ from sampan.daemon.settings import (
     read_seccomp_profile,
     registry_settings,
 )
+from sampan.daemon.trees import StorageTrees
 from sampan.images.service import ImagesService
 from sampan.kernel.host import probe
 from sampan.logs.drivers import DRIVERS as LOG_DRIVERS
@@ -31,6 +32,7 @@ from sampan.registry.service import Registries
 from sampan.runtime.service import RuntimeService
 from sampan.runtime.spec import SpecBuilder
 from sampan.storage.service import StorageService
+from sampan.volumes.copies import VolumeCopies
 from sampan.volumes.service import VolumesService
 
 _log = logging.getLogger(__name__)
@@ -75,7 +77,10 @@ async def build(config: Config) -> Engine:
         closing.push_async_callback(images.close)
         networks = NetworksService(config.exec_root, state, events, network_config(config))
         closing.push_async_callback(networks.close)
-        volumes = VolumesService(config.data_root, state, events)
+        volumes = VolumesService(config.data_root, config.exec_root, state, events, StorageTrees())
+        closing.push_async_callback(volumes.close)
+        copies = VolumeCopies(volumes)
+        closing.push_async_callback(copies.close)
         runtime = RuntimeService(
             config.exec_root,
             config.runtimes,
@@ -112,6 +117,7 @@ async def build(config: Config) -> Engine:
         closing.push_async_callback(tasks.close)
         tasks.spawn(blocking(spec.warm), name="compile the default seccomp profile")
         await blocking(storage.recover, containers.ids() | images.chains_in_use())
+        await volumes.recover(containers.volumes_held())
         await networks.open(containers.running_ids())
         await containers.restore()
         engine_id = _engine_id(state)
@@ -121,11 +127,12 @@ async def build(config: Config) -> Engine:
             registries=registries,
             networks=networks,
             volumes=volumes,
+            copies=copies,
             storage=storage,
             system=System(
                 facts,
                 engine_settings(config, engine_id),
-                _driver_names(storage),
+                _driver_names(storage, volumes),
                 lambda: _runtime_version(config.default_runtime, runtime.available()),
             ),
             events=events,
@@ -153,11 +160,11 @@ def _engine_id(state: StateDB) -> str:
     return fresh
 
 
-def _driver_names(storage: StorageService) -> DriverNames:
+def _driver_names(storage: StorageService, volumes: VolumesService) -> DriverNames:
     return DriverNames(
         storage=storage.name,
         storage_status=storage.status,
-        volume=["local"],
+        volume=volumes.driver_names,
         network=sorted(NETWORK_DRIVERS),
         log=[driver.name for driver in LOG_DRIVERS],
     )

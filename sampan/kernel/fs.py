@@ -25,6 +25,7 @@ RESOLVE_BENEATH: Final = 8
 RESOLVE_IN_ROOT: Final = 16
 
 FICLONE: Final = 0x40049409  # _IOW(0x94, 9, int), linux/fs.h
+_RENAME_EXCHANGE: Final = 2
 _FS_IOC_GETFLAGS: Final = 0x80086601  # _IOR('f', 1, long)
 _FS_IOC_SETFLAGS: Final = 0x40086602  # _IOW('f', 2, long)
 _FS_IMMUTABLE_FL: Final = 0x10
@@ -52,6 +53,12 @@ def openat2(dir_fd: int, path: str | bytes, flags: int, *, mode: int = 0, resolv
         # EAGAIN: something was renamed during the resolution, openat2(2) says to try again
         if fd >= 0 or ctypes.get_errno() not in (errno.EINTR, errno.EAGAIN):
             return check(fd, os.fsdecode(path))
+
+
+def exchange(one: str | os.PathLike[str], other: str | os.PathLike[str]) -> None:
+    """Let two entries of one file system change places, at once (renameat2(2), ``RENAME_EXCHANGE``)."""
+    first, second = os.fspath(one), os.fspath(other)
+    check(syscall("renameat2", -100, os.fsencode(first), -100, os.fsencode(second), _RENAME_EXCHANGE), first)
 
 
 def entry_path(dir_fd: int, name: bytes) -> bytes:

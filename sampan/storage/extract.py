@@ -39,11 +39,13 @@ _NODES: Final = {CHARACTER_DEVICE: stat.S_IFCHR, BLOCK_DEVICE: stat.S_IFBLK, FIF
 class Rules:
     """``owner``: user and group of everything, instead of what the archive says.
 
-    ``keep_kinds``: a directory is never replaced by something else, nor something else by one.
+    ``keep_kinds``: a directory is never replaced by something else, nor something else by one. ``root``: what
+    the archive says of the directory itself holds for it too.
     """
 
     owner: tuple[int, int] | None = None
     keep_kinds: bool = False
+    root: bool = False
 
 
 def extract(root: int, directory: bytes, source: Source, rules: Rules) -> None:
@@ -144,7 +146,9 @@ class _Extractor:
         """Make one entry."""
         path = self._inside(entry.name)
         if not path:
-            return  # the directory itself stays as it is
+            if self._rules.root and entry.type == DIRECTORY:
+                self._directory_attributes(entry, os.dup(self._open_directory(b"")), b"")
+            return
         above, _, name = path.rpartition(b"/")
         directory = self._open_directory(above)
         self._clear(entry, directory, name, path)
@@ -219,6 +223,10 @@ class _Extractor:
         if status_in(directory, name) is None:
             os.mkdir(name, 0o700, dir_fd=directory)
         fd = os.open(name, _OPEN | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+        self._directory_attributes(entry, fd, path)
+
+    def _directory_attributes(self, entry: Entry, fd: int, path: bytes) -> None:
+        """Give the open directory ``fd``, which is closed then, what its header says."""
         try:
             os.fchown(fd, *self._owner(entry))
             set_xattrs(fd, b"", entry.xattrs)

@@ -28,6 +28,7 @@ from sampan.storage.tar_header import (
     encode,
     padding,
     shown,
+    sparse_head,
 )
 from sampan.storage.tree import GONE, content_xattrs, open_at, walk
 from sampan.storage.unpack import WHITEOUT
@@ -77,6 +78,22 @@ def pack_named(
     entries = () if path else walk(root, closed=closed)
     paths = chain((path,), (entry for entry, _ in entries))
     yield from _batched(_readable_pieces(root, paths, name))
+
+
+def pack_backup(root: int) -> Iterator[bytes]:
+    """Yield the tar of the tree ``root``, its root first; holes are written as holes.
+
+    Raises OSError for what cannot be read: a backup is whole.
+    """
+    yield from _batched(_backup_pieces(root))
+
+
+def _backup_pieces(root: int) -> Iterator[bytes]:
+    with _Packer(root, sparse=True) as packer:
+        yield from packer.entry(b"")
+        for path, _ in walk(root):
+            yield from packer.entry(path)
+    yield bytes(2 * BLOCK)
 
 
 def _delta_pieces(delta: Delta, differences: Sequence[Difference]) -> Iterator[bytes]:
@@ -132,9 +149,15 @@ class _Packer:
     """The entries of one archive; remembers hard links, and the directory that the last entry was in."""
 
     def __init__(
-        self, root: int, name: Callable[[bytes], bytes] = lambda path: path[1:] or b".", *, tick_ns: int = 1
+        self,
+        root: int,
+        name: Callable[[bytes], bytes] = lambda path: path[1:] or b".",
+        *,
+        sparse: bool = False,
+        tick_ns: int = 1,
     ) -> None:
         self._root = root
+        self._sparse = sparse
         self._name = name
         self._tick_ns = tick_ns
         self._links: dict[tuple[int, int], bytes] = {}
@@ -179,7 +202,7 @@ class _Packer:
                     yield encode(entry)
                     return
             if kind == FILE:
-                yield from _file(fd, entry)
+                yield from _file(fd, entry, sparse=self._sparse and status.st_blocks * 512 < status.st_size)
                 return
             if kind == SYMBOLIC_LINK:
                 entry.link = os.readlink(b"", dir_fd=fd)
@@ -200,11 +223,14 @@ class _Packer:
         return os.open(name or b".", os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._directory)
 
 
-def _file(path_fd: int, entry: Entry) -> Iterator[bytes]:
+def _file(path_fd: int, entry: Entry, *, sparse: bool) -> Iterator[bytes]:
     """Yield header and data of the regular file behind the ``O_PATH`` descriptor ``path_fd``."""
     fd = os.open(f"/proc/self/fd/{path_fd}", os.O_RDONLY | os.O_CLOEXEC)
     try:
         entry.size = size = os.fstat(fd).st_size
+        if sparse:
+            yield from _sparse_file(fd, entry)
+            return
         header = encode(entry)
         if size <= _CHUNK:
             data = os.pread(fd, size, 0)
@@ -223,6 +249,25 @@ def _file(path_fd: int, entry: Entry) -> Iterator[bytes]:
         yield padding(size)
     finally:
         os.close(fd)
+
+
+def _sparse_file(fd: int, entry: Entry) -> Iterator[bytes]:
+    """Yield header, map and data of a file with holes."""
+    segments = list(data_segments(fd, entry.size))
+    entry.sparse = [*segments, (entry.size, 0)]  # as GNU tar ends a map: the file may end in a hole
+    entry.length = entry.size
+    head = sparse_head(entry.sparse)
+    held = sum(length for _, length in segments)
+    entry.size = len(head) + held
+    yield encode(entry) + head
+    for start, length in segments:
+        at, end = start, start + length
+        while at < end:
+            # what was cut off meanwhile is filled up: the header has promised it
+            piece = os.pread(fd, min(end - at, _CHUNK), at) or bytes(min(end - at, _CHUNK))
+            yield piece
+            at += len(piece)
+    yield padding(held)
 
 
 def _zeros(count: int) -> Iterator[bytes]:

@@ -138,7 +138,7 @@ class TmpfsOptions(msgspec.Struct, rename="pascal", omit_defaults=True):
 
 
 class Mount(msgspec.Struct, rename="pascal", omit_defaults=True):
-    """One entry of HostConfig.Mounts (``--mount``)."""
+    """One entry of HostConfig.Mounts (``--mount``). IDMap is ours alone, see ``containers.idmap``."""
 
     type: str = ""
     source: str = ""
@@ -149,6 +149,7 @@ class Mount(msgspec.Struct, rename="pascal", omit_defaults=True):
     volume_options: VolumeOptions | None = None
     image_options: ImageOptions | None = None
     tmpfs_options: TmpfsOptions | None = None
+    idmap: str = field(default="", name="IDMap")
 
 
 class HostConfig(msgspec.Struct, rename="pascal"):

@@ -1,11 +1,13 @@
 """Volumes in the Docker Engine API's JSON."""
 
+from typing import Any
+
 import msgspec
-from msgspec import field
+from msgspec import UNSET, UnsetType, field
 
 
 class Volume(msgspec.Struct, rename="pascal"):
-    """GET /volumes/{name}. Mountpoint is a path on the host."""
+    """GET /volumes/{name}. Mountpoint is a path on the host; Status is what a plugin tells."""
 
     name: str
     driver: str
@@ -14,6 +16,7 @@ class Volume(msgspec.Struct, rename="pascal"):
     labels: dict[str, str] | None
     scope: str
     options: dict[str, str] | None
+    status: dict[str, Any] | UnsetType = UNSET
 
 
 class CreateVolume(msgspec.Struct, rename="pascal"):
@@ -37,3 +40,37 @@ class PrunedVolumes(msgspec.Struct, rename="pascal"):
 
     volumes_deleted: list[str] | None
     space_reclaimed: int = field(default=0)
+
+
+class CopyVolume(msgspec.Struct, rename="pascal"):
+    """Body of POST /sampan/volumes/{name}/clone, …/snapshot and …/rename; Name is that of the new volume."""
+
+    name: str = ""
+    labels: dict[str, str] | None = None
+    pause: bool = False
+
+
+class CopiedVolume(msgspec.Struct, rename="pascal"):
+    """The volume that a clone, a snapshot or a restore made: bytes of its files, seconds it took."""
+
+    name: str
+    mountpoint: str
+    size: int
+    seconds: float
+
+
+class VolumeUsage(msgspec.Struct, rename="pascal"):
+    """GET /sampan/volumes/{name}/usage: bytes of files and on the disk, and the ids of its containers."""
+
+    name: str
+    size: int
+    disk: int
+    files: int
+    containers: list[str]
+
+
+class VolumeChange(msgspec.Struct, rename="pascal"):
+    """An entry of GET /sampan/volumes/{name}/diff; Kind: 0 changed, 1 added, 2 deleted."""
+
+    path: str
+    kind: int

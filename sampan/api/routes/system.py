@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -18,9 +17,7 @@ from sampan.api.services import Services
 from sampan.api.versions import MAX_VERSION
 from sampan.base.errors import InvalidParameter
 from sampan.base.events import Event, EventBus
-from sampan.base.threads import blocking
 from sampan.base.times import parse_moment_ns
-from sampan.volumes.service import disk_usage as volume_size
 from sampan.wire.system import EventActor, EventMessage
 from sampan.wire.volumes import Volume
 
@@ -182,6 +179,6 @@ async def disk_usage(request: Request, services: Services) -> Response:
 
 
 async def _used_volume(services: Services, volume: Volume) -> dict[str, Any]:
-    size = await blocking(volume_size, Path(volume.mountpoint))
+    size = await services.volumes.size(volume.name)
     users = services.volumes.users.containers_using(volume.name)
     return {**msgspec.to_builtins(volume), "UsageData": {"Size": size, "RefCount": len(users)}}

@@ -65,6 +65,11 @@ def inspect_networks(app: "App", parsed: "Parsed") -> None:
     _inspect(app, parsed, lambda name: app.client.inspect_network(name, verbose=verbose))
 
 
+def inspect_volumes(app: "App", parsed: "Parsed") -> None:
+    """Print what is known about volumes."""
+    _inspect(app, parsed, app.client.inspect_volume)
+
+
 class _Search:
     """Finds objects by name among those of all kinds."""
 

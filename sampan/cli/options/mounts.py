@@ -9,7 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_ALONE = ("readonly", "ro", "volume-nocopy", "bind-nonrecursive", "bind-create-src")
+_ALONE = ("readonly", "ro", "volume-nocopy", "bind-nonrecursive", "bind-create-src", "idmap")
 # Where in the API's document the options of one mount type go.
 _PLACES = {
     "bind": "BindOptions",
@@ -75,6 +75,8 @@ def _add(mount: "dict[str, Any]", field: str) -> None:
                 raise ValueError(f"invalid value for {key}: {value} (must be {choice})")
         case "bind-create-src":
             _switch(_options(mount, kind), "CreateMountpoint", key, value, equals)
+        case "idmap":  # ours: the owner of the source for the container's user, or ranges of ids
+            mount["IDMap"] = value or "owner"
         case "volume-nocopy":
             _switch(_options(mount, kind), "NoCopy", key, value, equals)
         case "volume-subpath" | "image-subpath":
