@@ -195,8 +195,8 @@ def test_an_image_for_several_platforms(
         theirs,
     )
     name = f"{plain.host}/multi:1"
-    for platform, architecture in (("linux/amd64", "amd64"), ("linux/arm64", "arm64")):
-        daemon.cli("pull", "--platform", platform, name)
+    for wanted, architecture in (("linux/amd64", "amd64"), ("linux/arm64", "arm64")):
+        daemon.cli("pull", "--platform", wanted, name)
         assert client.images.get(name).id == made[architecture]
     failed = daemon.cli("pull", "--platform", "linux/s390x", name, check=False).stderr
     assert "no matching manifest for linux/s390x in the manifest list entries" in failed
