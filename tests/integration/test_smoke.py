@@ -130,6 +130,18 @@ def test_a_paused_container_stands_still(daemon: Daemon, client: docker.DockerCl
     container.remove(force=True)
 
 
+def fetched(url: str) -> bytes:
+    """Return the page, once the server is up."""
+    deadline = time.monotonic() + 20 * PATIENCE
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=20 * PATIENCE) as answer:
+                return bytes(answer.read())
+        except OSError:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+
 def test_a_published_port_is_reached(client: docker.DockerClient, tmp_path: Path) -> None:
     (tmp_path / "index.html").write_text("hello\n")
     server = client.containers.run(
@@ -140,8 +152,7 @@ def test_a_published_port_is_reached(client: docker.DockerClient, tmp_path: Path
         volumes={str(tmp_path): {"bind": "/www", "mode": "ro"}},
     )
     for address in ("127.0.0.1", "198.51.100.1"):
-        with urllib.request.urlopen(f"http://{address}:8080/", timeout=20 * PATIENCE) as answer:
-            assert answer.read() == b"hello\n"
+        assert fetched(f"http://{address}:8080/") == b"hello\n"
     server.reload()
     address = server.attrs["NetworkSettings"]["IPAddress"]
     fetched = client.containers.run("busybox", f"wget -qO- http://{address}/", remove=True)
