@@ -32,14 +32,14 @@ format: $(VENV)/.ready ## Let ruff rewrite what it can
 	$(BIN)/ruff format sampan tests setup.py
 
 test: $(VENV)/.ready ## All tests, as root on the real kernel, in namespaces of their own
-	tests/isolated $(BIN)/python -m pytest tests -rs
+	tests/run $(BIN)
 
 conformance: $(VENV)/.ready ## Docker's own client and SDK tests against the daemon
-	tests/isolated $(BIN)/python -m pytest tests/conformance -rs
+	tests/run $(BIN) conformance
 	tests/conformance/docker-py.sh $(BIN)
 
 e2e: $(VENV)/.ready ## A person's path through the CLI
-	tests/isolated $(BIN)/python -m pytest tests/e2e -rs
+	tests/run $(BIN) e2e
 
 bench: $(VENV)/.ready ## Compare with the container engines that this machine has, as ratios
 	tests/benchmarks/run $(BIN)

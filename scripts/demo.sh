@@ -40,7 +40,13 @@ run sampan run --rm busybox echo 'a whole life: created, started, waited for, re
 run sampan run -d --name web -p 8080:80 -v "$work/www:/www:ro" busybox httpd -f -v -h /www
 say 'wget -qO- http://127.0.0.1:8080/'
 fetch='import sys, urllib.request; print(urllib.request.urlopen("http://127.0.0.1:8080/", timeout=10).read().decode(), end="")'
-"$bin/python3" -c "$fetch" | tee "$work/page"
+tries=0
+until "$bin/python3" -c "$fetch" >"$work/page" 2>/dev/null; do # the container runs, its server may not listen yet
+  tries=$((tries + 1))
+  [ "$tries" -lt 100 ] || { sampan logs web >&2; exit 1; }
+  sleep 0.05
+done
+cat "$work/page"
 grep -q 'Hello from a container.' "$work/page"
 run sampan ps
 run sampan logs web

@@ -97,7 +97,7 @@ def render_container(container: InspectedContainer, version: Version) -> dict[st
     for point in document["Mounts"]:
         _drop_empty(point, _MOUNT_POINT)
     for name, endpoint in networks.items():
-        if version < (1, 45) and _user_defined(name):
+        if version < (1, 45) and _user_defined(name) and endpoint["EndpointID"]:
             aliases = [*(endpoint["Aliases"] or []), container.id[:12], config["Hostname"]]
             endpoint["Aliases"] = list(dict.fromkeys(aliases))
         _drop_later(endpoint, "Endpoint", version)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from sampan.containers.service import ContainersService
     from sampan.images.service import ImagesService
     from sampan.networks.service import NetworksService
+    from sampan.registry.service import Registries
     from sampan.storage.service import StorageService
     from sampan.volumes.copies import VolumeCopies
     from sampan.volumes.service import VolumesService
@@ -21,6 +22,7 @@ class Services:
 
     containers: "ContainersService"
     images: "ImagesService"
+    registries: "Registries"
     networks: "NetworksService"
     volumes: "VolumesService"
     copies: "VolumeCopies"

@@ -14,6 +14,7 @@ from sampan.api.versions import MAX, MIN
 from sampan.base.threads import blocking
 from sampan.base.times import now
 from sampan.kernel.host import HostFacts, ipv4_forwarding
+from sampan.registry.settings import RegistrySettings
 from sampan.wire.system import (
     AddressPool,
     Commit,
@@ -55,6 +56,7 @@ class EngineSettings:
     seccomp_profile: str
     pools: Sequence[tuple[str, int]]
     warnings: Sequence[str]
+    registries: RegistrySettings = RegistrySettings()  # noqa: RUF009 - frozen
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,11 +185,10 @@ class System:
             os_type="linux",
             architecture=facts.architecture,
             index_server_address=_INDEX,
-            registry_config=RegistryConfig(
-                ["::1/128", "127.0.0.0/8"],
-                {"docker.io": IndexInfo("docker.io", [], secure=True, official=True)},
-                [],
-            ),
+            registry_config=_registry_config(settings.registries),
+            http_proxy=_masked(settings.registries.proxies.get("HTTP_PROXY", "")),
+            https_proxy=_masked(settings.registries.proxies.get("HTTPS_PROXY", "")),
+            no_proxy=settings.registries.proxies.get("NO_PROXY", ""),
             n_cpu=facts.ncpu,
             mem_total=facts.mem_total,
             docker_root_dir=settings.data_root,
@@ -203,6 +204,7 @@ class System:
             default_address_pools=[AddressPool(base, size) for base, size in settings.pools] or UNSET,
             firewall_backend=FirewallBackend("nftables"),
             runc_commit=Commit(runtime.commit or runtime.version),
+            host_lacks=facts.missing(),
         )
 
     def _security_options(self) -> list[str]:
@@ -225,3 +227,18 @@ class System:
         if not ipv4_forwarding():
             warnings.append("WARNING: IPv4 forwarding is disabled")
         return warnings
+
+
+def _registry_config(settings: RegistrySettings) -> RegistryConfig:
+    mirrors = list(settings.mirrors)
+    configs = {"docker.io": IndexInfo("docker.io", mirrors, secure=True, official=True)}
+    for host in sorted(settings.insecure_hosts):
+        configs[host] = IndexInfo(host, [], secure=False, official=False)
+    networks = sorted(map(str, settings.insecure_networks), key=lambda text: ":" not in text)
+    return RegistryConfig(networks, configs, mirrors)
+
+
+def _masked(url: str) -> str:
+    """Return a proxy's URL without the password in it."""
+    head, at, tail = url.rpartition("@")
+    return f"{head.partition('//')[0]}//xxxxx:xxxxx@{tail}" if at else url

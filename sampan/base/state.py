@@ -3,18 +3,20 @@
 Each domain's ``store.py`` owns one table of documents keyed by id; the memory image there is the read path,
 so this module only writes, deletes and loads whole tables. Calls are made from the event loop's thread: a
 write takes about 15 µs (WAL, ``synchronous=NORMAL``) and about 0.2 ms with ``durable=True``, which survives a
-power cut.
+power cut. The log is given its room beforehand: what ends while the disk is full can still be recorded.
 """
 
+import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from sampan.base.errors import HostFailure
 
 SCHEMA_VERSION: Final = 1
+_LOG_SIZE: Final = 1024 * (4096 + 24)  # SQLite begins anew at the front once there are 1000 pages
 
 
 class StateDB:
@@ -34,17 +36,27 @@ class StateDB:
         if found > SCHEMA_VERSION:
             self._db.close()
             raise HostFailure(f"{path} has schema {found}, this version knows {SCHEMA_VERSION}")
-        self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+        _reserve(f"{path}-wal")
         self._tables: set[str] = set()
+        self._durable = False
+        if found != SCHEMA_VERSION:
+            try:
+                self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+            except sqlite3.Error as error:
+                self._db.close()
+                raise HostFailure(f"cannot write {path}: {error}") from error
 
     def _table(self, table: str) -> str:
         if table not in self._tables:
             if not table.isidentifier():
                 raise ValueError(f"bad table name {table!r}")
-            self._db.execute(
-                f"CREATE TABLE IF NOT EXISTS {table} "
-                "(id TEXT PRIMARY KEY, document BLOB NOT NULL) WITHOUT ROWID"
-            )
+            try:
+                self._db.execute(
+                    f"CREATE TABLE IF NOT EXISTS {table} "
+                    "(id TEXT PRIMARY KEY, document BLOB NOT NULL) WITHOUT ROWID"
+                )
+            except sqlite3.Error as error:
+                raise HostFailure(f"state database: {error}") from error
             self._tables.add(table)
         return table
 
@@ -52,14 +64,15 @@ class StateDB:
     def transaction(self, *, durable: bool = False) -> Iterator[None]:
         """Make the writes of the block one unit; ``durable`` waits until they are on the disk."""
         try:
-            self._db.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+            self._set_durable(durable=durable)
             self._db.execute("BEGIN IMMEDIATE")
         except sqlite3.Error as error:
             raise HostFailure(f"state database: {error}") from error
         try:
             yield
         except BaseException:
-            self._db.execute("ROLLBACK")
+            if self._db.in_transaction:  # some errors roll it back by themselves
+                self._db.execute("ROLLBACK")
             raise
         try:
             self._db.execute("COMMIT")
@@ -87,8 +100,27 @@ class StateDB:
         self._db.close()
 
     def _write(self, statement: str, values: tuple[object, ...], durable: bool) -> None:  # noqa: FBT001
-        if self._db.in_transaction:
+        if not self._db.in_transaction:
+            self._set_durable(durable=durable)
+        self._execute(statement, values)  # a statement alone is a transaction
+
+    def _set_durable(self, *, durable: bool) -> None:
+        if durable != self._durable:
+            self._execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}", ())
+            self._durable = durable
+
+    def _execute(self, statement: str, values: tuple[object, ...]) -> None:
+        try:
             self._db.execute(statement, values)
-        else:
-            with self.transaction(durable=durable):
-                self._db.execute(statement, values)
+        except sqlite3.Error as error:
+            raise HostFailure(f"state database: {error}") from error
+
+
+def _reserve(log: str) -> None:
+    """Take the room of the whole log now; where there is none, writes fail when they come to it."""
+    with suppress(OSError):
+        handle = os.open(log, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.posix_fallocate(handle, 0, _LOG_SIZE)
+        finally:
+            os.close(handle)

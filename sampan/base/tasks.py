@@ -23,12 +23,16 @@ class Tasks:
 
     async def finish(self, work: Coroutine[Any, Any, T], *, name: str) -> T:
         """Run ``work`` as its own task and return its result; cancelling the caller does not cancel it."""
+        return await asyncio.shield(self.begin(work, name=name))
+
+    def begin(self, work: Coroutine[Any, Any, T], *, name: str) -> asyncio.Task[T]:
+        """Start a mutation that the caller does not wait for; ``close`` does."""
         task = asyncio.create_task(  # noqa: TID251 - this is the owner
             work, name=f"{self._owner}: {name}"
         )
         self._mutations.add(task)
         task.add_done_callback(self._mutation_done)
-        return await asyncio.shield(task)
+        return task
 
     def spawn(self, work: Coroutine[Any, Any, Any], *, name: str) -> asyncio.Task[Any]:
         """Start ``work`` in the background; an exception that ends it is logged."""

@@ -6,6 +6,7 @@ into the dedicated threads of ``sampan.kernel.threads``.
 
 import asyncio
 import os
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, ParamSpec, TypeVar, cast
@@ -29,6 +30,39 @@ async def blocking(call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -
     except asyncio.CancelledError:
         if not future.done():
             await asyncio.wait([future])
+        raise
+
+
+async def apart(call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run ``call`` as ``blocking`` does, but in a thread of its own: for what may wait long for others.
+
+    The shared pool is small; a call that waits there for the network would keep everybody out.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(cast("T", result))
+
+    def run() -> None:
+        try:
+            result = call(*args, **kwargs)
+        except BaseException as error:
+            loop.call_soon_threadsafe(settle, None, error)
+        else:
+            loop.call_soon_threadsafe(settle, result, None)
+
+    threading.Thread(target=run, name="apart", daemon=True).start()
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        if not future.done():
+            await asyncio.wait([future])
+        if not future.cancelled():
+            future.exception()  # seen: nobody else will ask
         raise
 
 

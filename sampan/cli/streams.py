@@ -166,6 +166,7 @@ class Relay:
         way: run on without the waiter to have that too.
         """
         poll = select.poll()
+        self._watching_input = False
         exited = -1
         if waiter is not None:
             exited = waiter.fileno()

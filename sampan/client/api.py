@@ -13,7 +13,7 @@ that several can be under way. One client belongs to one thread.
 import posix
 
 from sampan.base import jsonlite
-from sampan.client.errors import StreamFailed, daemon_error
+from sampan.client.errors import ConnectionFailed, StreamFailed, daemon_error
 from sampan.client.session import (
     Exchange,
     Session,
@@ -264,6 +264,68 @@ class Client(Session):
         """Yield a container's file system as a tar archive."""
         return self.begin("GET", container_path(container, "export")).response().chunks()
 
+    def stat_path(self, container: str, path: str) -> "Json":
+        """Describe a path in a container: name, size, mode (Go's bits), mtime, linkTarget."""
+        response = self.begin("HEAD", container_path(container, "archive"), {"path": path}).response()
+        response.read()
+        return path_stat(response.headers)
+
+    def read_archive(self, container: str, path: str) -> "tuple[Json, Iterator[bytes]]":
+        """Return what ``stat_path`` does, and a tar of the path and all below it."""
+        response = self.begin("GET", container_path(container, "archive"), {"path": path}).response()
+        return path_stat(response.headers), response.chunks()
+
+    def write_archive(
+        self,
+        container: str,
+        path: str,
+        source: "bytes | int | Iterable[bytes]",
+        *,
+        overwrite: bool = False,
+        own: bool = False,
+    ) -> None:
+        """Put the entries of a tar into a directory of a container.
+
+        ``overwrite``: a directory may be replaced by a file, and the other way round. ``own``: what is put in
+        belongs to the container's user.
+        """
+        query: Query = {"path": path, "noOverwriteDirNonDir": not overwrite, "copyUIDGID": own}
+        url = container_path(container, "archive")
+        exchange = self.begin("PUT", url, query, body=source, content_type="application/x-tar")
+        exchange.response().read()
+
+    def commit(
+        self,
+        container: str,
+        *,
+        repository: str = "",
+        tag: str = "",
+        author: str = "",
+        message: str = "",
+        changes: "Sequence[str]" = (),
+        pause: bool = True,
+    ) -> str:
+        """Make an image of what a container changed; return its ID. ``changes`` are instructions."""
+        query: Query = {
+            "container": container,
+            "repo": repository or None,
+            "tag": tag or None,
+            "author": author or None,
+            "comment": message or None,
+            "changes": list(changes),
+            "pause": None if pause else "0",
+        }
+        return str(document(self.begin("POST", "/commit", query).result())["Id"])
+
+    def begin_stats(self, container: str) -> Exchange:
+        """Ask what a container uses at the moment."""
+        query: Query = {"stream": "0", "one-shot": True}
+        return self.begin("GET", container_path(container, "stats"), query)
+
+    def stats(self, container: str) -> "Iterator[Json]":
+        """Yield what a container uses, once a second."""
+        return self.stream(self.begin("GET", container_path(container, "stats"), {"stream": True}))
+
     def update(self, container: str, body: "Json") -> list[str]:
         """Change limits or the restart policy; return warnings."""
         answer = document(self.begin("POST", container_path(container, "update"), json=body).result())
@@ -362,6 +424,71 @@ class Client(Session):
         headers = {"X-Registry-Auth": auth} if auth else None
         return self.stream(self.begin("POST", "/images/create", query, headers=headers))
 
+    def push(
+        self, image: str, tag: str = "", *, platform: "Json | None" = None, auth: str = ""
+    ) -> "Iterator[Json]":
+        """Send an image (no tag: all its tags) to its registry and yield the daemon's messages."""
+        query = {"tag": tag or None, "platform": jsonlite.dumps(platform) if platform else None}
+        headers = {"X-Registry-Auth": auth} if auth else None
+        return self.stream(self.begin("POST", image_path(image, "push"), query, headers=headers))
+
+    def login(self, credentials: "Json") -> "Json":
+        """Check credentials with the registry they name; return Status and IdentityToken."""
+        return document(self.begin("POST", "/auth", json=credentials).result())
+
+    def distribution(self, image: str, *, auth: str = "") -> "Json":
+        """Return what an image's name stands for in its registry: Descriptor and Platforms."""
+        headers = {"X-Registry-Auth": auth} if auth else None
+        path = f"/distribution/{quote(image, '/:@')}/json"
+        return document(self.begin("GET", path, headers=headers).result())
+
+    def import_image(
+        self,
+        source: "bytes | int | Iterable[bytes] | None",
+        *,
+        url: str = "",
+        repository: str = "",
+        tag: str = "",
+        message: str = "",
+        changes: "Sequence[str]" = (),
+        platform: str = "",
+    ) -> "Iterator[Json]":
+        """Make an image of a tar archive (``source``, or one that the daemon fetches); yield messages."""
+        query: Query = {
+            "fromSrc": url or "-",
+            "repo": repository or None,
+            "tag": tag or None,
+            "message": message or None,
+            "changes": list(changes),
+            "platform": platform or None,
+        }
+        return checked(
+            self.stream(
+                self.begin("POST", "/images/create", query, body=source, content_type="application/x-tar")
+            )
+        )
+
+    def save(self, images: "Sequence[str]", *, platform: "Json | None" = None) -> "Iterator[bytes]":
+        """Yield an archive of images: an OCI layout, and Docker's format."""
+        query: Query = {
+            "names": list(images),
+            "platform": jsonlite.dumps(platform) if platform else None,
+        }
+        return self.begin("GET", "/images/get", query).response().chunks()
+
+    def prune_images(self, filters: "Filters | None" = None) -> "Json":
+        """Remove unused images; return ImagesDeleted and SpaceReclaimed (bytes)."""
+        return document(self.begin("POST", "/images/prune", {"filters": render_filters(filters)}).result())
+
+    def prune_volumes(self, filters: "Filters | None" = None) -> "Json":
+        """Remove unused volumes; return VolumesDeleted and SpaceReclaimed (bytes)."""
+        return document(self.begin("POST", "/volumes/prune", {"filters": render_filters(filters)}).result())
+
+    def prune_build_cache(self, filters: "Filters | None" = None, *, all: bool = False) -> "Json":  # noqa: A002  # the API's word
+        """Remove what builds have left; return CachesDeleted and SpaceReclaimed (bytes)."""
+        query: Query = {"filters": render_filters(filters), "all": all}
+        return document(self.begin("POST", "/build/prune", query).result())
+
     def bootstrap(self, image: str, *, tag: str = "") -> "Iterator[Json]":
         """Make a base image (``busybox``, ``debian:SUITE``) of the host's packages; yield messages."""
         query = {"image": image, "tag": tag or None}
@@ -400,6 +527,29 @@ class Client(Session):
         query = {"verbose": verbose, "scope": scope or None}
         return document(self.begin("GET", f"/networks/{quote(network)}", query).result())
 
+    def create_network(self, body: "Json") -> "Json":
+        """Create a network as the API's document ``body`` says; return Id and Warning."""
+        return document(self.begin("POST", "/networks/create", json=body).result())
+
+    def remove_network(self, network: str) -> None:
+        """Remove a network."""
+        self.begin("DELETE", f"/networks/{quote(network)}").result()
+
+    def connect_network(self, network: str, container: str, settings: "Json | None" = None) -> None:
+        """Attach a container to a network; ``settings`` are the API's EndpointSettings."""
+        body = {"Container": container, "EndpointConfig": settings or {}}
+        self.begin("POST", f"/networks/{quote(network)}/connect", json=body).result()
+
+    def disconnect_network(self, network: str, container: str, *, force: bool = False) -> None:
+        """Detach a container from a network; ``force``: even if the container is no more."""
+        body = {"Container": container, "Force": force}
+        self.begin("POST", f"/networks/{quote(network)}/disconnect", json=body).result()
+
+    def prune_networks(self, filters: "Filters | None" = None) -> "Json":
+        """Remove the networks that no container is on; return NetworksDeleted."""
+        query = {"filters": render_filters(filters)}
+        return document(self.begin("POST", "/networks/prune", query).result())
+
     # --- volumes
 
     def volumes(self, filters: "Filters | None" = None) -> "Json":
@@ -425,11 +575,6 @@ class Client(Session):
     def remove_volume(self, volume: str, *, force: bool = False) -> None:
         """Remove a volume with its data; ``force``: even if it is not there."""
         self.begin("DELETE", volume_path(volume), {"force": force}).result()
-
-    def prune_volumes(self, filters: "Filters | None" = None) -> "Json":
-        """Remove unused volumes; return VolumesDeleted and SpaceReclaimed."""
-        query = {"filters": render_filters(filters)}
-        return document(self.begin("POST", "/volumes/prune", query).result())
 
     def backup_volume(
         self, volume: str, *, compression: str = "none", pause: bool = False
@@ -479,10 +624,23 @@ class Client(Session):
         return rows(self.begin("GET", f"/sampan{volume_path(volume)}/diff", query).result())
 
 
+def path_stat(headers: "Mapping[str, str]") -> "Json":
+    """Return the description of a path in an answer's head. Raises ConnectionFailed: no daemon sends none."""
+    from binascii import Error, a2b_base64
+
+    try:
+        return document(jsonlite.loads(a2b_base64(headers.get("x-docker-container-path-stat", ""))))
+    except (Error, ValueError) as error:
+        raise ConnectionFailed(f"unable to decode container path stat header: {error}", "") from error
+
+
 def checked(messages: "Iterable[Json]") -> "Iterator[Json]":
     """Pass the messages of a progress stream on; raise StreamFailed at one that is an error."""
-    for message in messages:
+    coming = iter(messages)
+    for message in coming:
         detail = message.get("errorDetail") or {}
         if reason := detail.get("message") or message.get("error"):
+            for _ in coming:
+                pass  # an error is the last message: what is left is the end of the answer
             raise StreamFailed(str(reason))
         yield message

@@ -24,14 +24,16 @@ MAX_HEAD: "Final" = 262144
 class Connection:
     """One connection: its wire, what was read but not used yet, a request body that may still be leaving.
 
-    ``again`` is a request that may be sent a second time, over a new wire, if a kept one turns out dead.
+    ``again`` is a request that may be sent a second time, over a new wire, if a kept one turns out dead;
+    ``bodiless``: the answer is a head alone, whatever it says of its length.
     """
 
-    __slots__ = ("again", "buffer", "upload", "wire")
+    __slots__ = ("again", "bodiless", "buffer", "upload", "wire")
 
     def __init__(self, wire: Wire) -> None:
         self.wire = wire
         self.again = b""
+        self.bodiless = False
         self.buffer = b""
         self.upload: Upload | None = None
 
@@ -77,7 +79,7 @@ class Response:
         if connection is None:
             return
         try:
-            if self.status in {204, 304}:
+            if self.status in {204, 304} or connection.bodiless:
                 pass
             elif "chunked" in self.headers.get("transfer-encoding", ""):
                 yield from self._chunked(connection)
@@ -234,10 +236,12 @@ class Transport:
                 connection.wire.close()  # it was closed just now; the request has not been seen
             else:
                 connection.upload = upload
-                connection.again = request if method == "GET" else b""
+                connection.again = request if method in {"GET", "HEAD"} else b""
+                connection.bodiless = method == "HEAD"
                 return connection
         connection = self._dial(request)
         connection.upload = upload
+        connection.bodiless = method == "HEAD"
         return connection
 
     def receive(self, connection: Connection) -> Response:

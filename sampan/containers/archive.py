@@ -77,8 +77,7 @@ class Archives:
         self._events.publish("container", "extract-to-dir", container.id, container.attributes())
 
     async def _prepare(self, container: Container) -> None:
-        async with container.lock:
-            await self._launcher.prepare(container)
+        await self._launcher.prepare_locked(container)
 
     def _stat(self, container: Container, name: str, path: str) -> PathStat:
         with self._tree(container) as root, _told("lstat", name, path):

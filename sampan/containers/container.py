@@ -55,6 +55,7 @@ class State(msgspec.Struct):
 class Row(msgspec.Struct):
     """A container as it stands in ``state.db``.
 
+    ``endpoints`` are the networks that it shall be on, by name; ``detached``: it was taken off all of them.
     ``acquired`` is written before a start takes anything of the host, and reset after all was given back:
     whoever finds it set while nothing runs has to tidy up. ``frozen`` is written before the engine pauses the
     container for a moment by itself: whoever finds it set has to let it go on.
@@ -81,6 +82,7 @@ class Row(msgspec.Struct):
     acquired: bool = False
     frozen: bool = False
     health: Health | None = None
+    detached: bool = False
     version: int = ROW_VERSION
 
 

@@ -23,6 +23,7 @@ from sampan.containers.launch import Launcher
 from sampan.containers.links import split_link
 from sampan.containers.mounts import parse_tmpfs, plan_mounts, read_only
 from sampan.containers.names import check_name, invent_name
+from sampan.containers.networking import wanted_endpoints
 from sampan.containers.output import log_target
 from sampan.containers.restart import check_policy
 from sampan.containers.store import ContainerStore
@@ -37,7 +38,6 @@ from sampan.wire.containers import (
     ContainerConfig,
     CreateContainer,
     CreatedContainer,
-    EndpointSettings,
     HostConfig,
 )
 
@@ -99,7 +99,10 @@ class Creation:
             self._store.reserve(chosen, container_id)
             undo.add(self._store.release, chosen, container_id)
             row = self._row(container_id, chosen, image, config, host)
-            row.endpoints = self._endpoints(body, host)
+            given = body.networking_config.endpoints_config if body.networking_config else None
+            row.endpoints = wanted_endpoints(
+                given or {}, host, self._networks, mac_address=config.mac_address or ""
+            )
             container = Container(row)
             row.mounts = plan_mounts(
                 binds=host.binds or [],
@@ -110,7 +113,7 @@ class Creation:
                 inherited=self._inherited(host.volumes_from or []),
                 tmpfs=host.tmpfs or {},
             )
-            for link in host.links or ():
+            for link in () if self._launcher.by_name(container) else host.links or ():
                 self._store.find(split_link(link)[0])
             if not host.network_mode.startswith("container:"):
                 self._networks.check(self._launcher.sandbox_request(container, links=False))
@@ -150,19 +153,6 @@ class Creation:
             mounts=[],
             storage_driver=self._storage_driver,
         )
-
-    def _endpoints(self, body: CreateContainer, host: HostConfig) -> dict[str, EndpointSettings]:
-        wanted = (body.networking_config.endpoints_config if body.networking_config else None) or {}
-        mode = host.network_mode
-        endpoints = {
-            (mode if name == "default" else name): settings or EndpointSettings()
-            for name, settings in wanted.items()
-        }
-        if endpoints and mode in ("host", "none") and set(endpoints) - {mode}:
-            raise InvalidParameter(
-                "conflicting options: cannot attach both user-defined and non-user-defined network-modes"
-            )
-        return endpoints
 
     def _inherited(self, sources: Sequence[str]) -> list[Mounted]:
         mounts: list[Mounted] = []

@@ -36,7 +36,7 @@ def show_network(container: Container) -> NetworkSettings:
     row = container.row
     if row.network.networks or row.host.network_mode.startswith("container:"):
         return row.network
-    wanted = row.endpoints or {row.host.network_mode: EndpointSettings()}
+    wanted = row.endpoints or ({} if row.detached else {row.host.network_mode: EndpointSettings()})
     return msgspec.structs.replace(row.network, networks=wanted)
 
 

@@ -4,8 +4,9 @@ The steps of a start in their order: root file system, network sandbox, mounts, 
 way back first; ``tidy`` is that same way back, used after an exit, a failed start and a crash of the daemon.
 """
 
+import asyncio
 import shutil
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +21,8 @@ from sampan.containers.errors import IsRestarting
 from sampan.containers.idmap import plan_idmap
 from sampan.containers.mounts import parse_tmpfs
 from sampan.containers.output import log_target
-from sampan.networks.service import NetworksService, SandboxRequest
+from sampan.kernel.fs import remove_tree
+from sampan.networks.service import NetworksService, Sandbox, SandboxRequest
 from sampan.oci.spec import OciMount
 from sampan.runtime.init import find_init
 from sampan.runtime.resources import cgroup_path
@@ -66,6 +68,8 @@ class Launcher:
         self._spec = spec
         self._defaults = defaults
         self._find = find
+        # Gives back what containers hold that have just ended: their exit was answered before that is done.
+        self.release_ended: Callable[[], Awaitable[bool]] = _nothing
 
     def folder(self, container_id: str) -> Path:
         """Return the directory of the container's bundle, logs and files."""
@@ -87,12 +91,14 @@ class Launcher:
             folder.mkdir(mode=0o710, parents=True, exist_ok=True)
             undo.add(close_shm, folder)
             undo.add(self._storage.unmount, container.id)
-            await self.prepare(container)
-            rootfs = await self._storage.mount(container.id)
-            point("containers.start.rootfs")
             undo.add(self._networks.close_sandbox, container.id)
-            (rootfs / ".dockerenv").touch()  # programs look for it to know that they are in a container
-            netns = await self._open_network(container)
+            rootfs, netns = await asyncio.gather(  # side by side: both wait for the kernel
+                self._open_rootfs(container), self._open_network(container), return_exceptions=True
+            )
+            if isinstance(rootfs, BaseException):
+                raise rootfs
+            if isinstance(netns, BaseException):
+                raise netns
             point("containers.start.network")
             undo.add(self._volumes.release, container.id)
             undo.add(self._volumes.unstage, container.id)
@@ -130,25 +136,33 @@ class Launcher:
             point("containers.start.process")
         return started
 
+    async def _open_rootfs(self, container: Container) -> Path:
+        await self.prepare(container)
+        rootfs = await self._storage.mount(container.id)
+        (rootfs / ".dockerenv").touch()  # programs look for it to know that they are in a container
+        point("containers.start.rootfs")
+        return rootfs
+
     async def prepare(self, container: Container) -> None:
         """Make the container's layer, unless it is there; its lock is held."""
         if not self._storage.exists(container.id):
             await self._storage.prepare(container.id, container.row.chain_id)
 
+    async def prepare_locked(self, container: Container) -> None:
+        """Make the container's layer, unless it is there, for who does not hold its lock."""
+        if not self._storage.exists(container.id):
+            async with container.lock:
+                await self.prepare(container)
+
     async def tidy(self, container: Container) -> None:
         """Give back all that a start acquired; idempotent. Failures are raised at the end, as one group."""
-        failures: list[Exception] = []
-        steps = (
-            self._runtime.delete,
-            self._networks.close_sandbox,
-            self._storage.unmount,
-            self._volumes.release,
-        )
-        for step in steps:
-            try:
-                await step(container.id)
-            except Exception as error:
-                failures.append(error)
+        steps = (self._runtime.delete, self._networks.close_sandbox, self._storage.unmount)
+        results = await asyncio.gather(*(step(container.id) for step in steps), return_exceptions=True)
+        failures = [result for result in results if isinstance(result, Exception)]
+        try:
+            await self._volumes.release(container.id)  # nothing of the container is left that uses them
+        except Exception as error:
+            failures.append(error)
         if container.row.host.ipc_mode == "shareable":
             close_shm(self.folder(container.id))
         container.row.network = NetworkSettings()
@@ -159,7 +173,11 @@ class Launcher:
     async def forget(self, container: Container) -> None:
         """Remove the container's layer and folder."""
         await self._storage.remove(container.id)
-        shutil.rmtree(self.folder(container.id), ignore_errors=True)
+        await blocking(remove_tree, self.folder(container.id))
+
+    async def release(self, container: Container) -> None:
+        """Give back at once what another container may ask for: addresses and ports."""
+        await self._networks.close_sandbox(container.id)
 
     async def _open_network(self, container: Container) -> str | None:
         """Give the container its network; return the namespace's path, None for the host's."""
@@ -173,29 +191,44 @@ class Launcher:
                 return None
             return other.row.network.sandbox_key
         request = self.sandbox_request(container)
-        sandbox = await self._networks.open_sandbox(request)
-        default = sandbox.networks.get("bridge")
-        row.network = NetworkSettings(
+        try:
+            sandbox = await self._networks.open_sandbox(request)
+        except EngineError:
+            if not await self.release_ended():
+                raise
+            sandbox = await self._networks.open_sandbox(request)
+        self.show_sandbox(container, sandbox)
+        return sandbox.sandbox_key if mode != "host" else None
+
+    def show_sandbox(self, container: Container, sandbox: Sandbox) -> None:
+        """Put what ``sandbox`` is into the container's row."""
+        network = container.row.network = NetworkSettings(
             sandbox_id=sandbox.sandbox_id,
             sandbox_key=sandbox.sandbox_key,
             ports=sandbox.ports,
-            networks=sandbox.networks,
+            networks=dict(sandbox.networks),
         )
+        default = sandbox.networks.get("bridge")
         if default is not None:
-            row.network.endpoint_id = default.endpoint_id
-            row.network.gateway = default.gateway
-            row.network.ip_address = default.ip_address
-            row.network.ip_prefix_len = default.ip_prefix_len
-            row.network.ipv6_gateway = default.ipv6_gateway
-            row.network.global_ipv6_address = default.global_ipv6_address
-            row.network.global_ipv6_prefix_len = default.global_ipv6_prefix_len
-            row.network.mac_address = default.mac_address
-        return sandbox.sandbox_key if mode != "host" else None
+            network.endpoint_id = default.endpoint_id
+            network.gateway = default.gateway
+            network.ip_address = default.ip_address
+            network.ip_prefix_len = default.ip_prefix_len
+            network.ipv6_gateway = default.ipv6_gateway
+            network.global_ipv6_address = default.global_ipv6_address
+            network.global_ipv6_prefix_len = default.global_ipv6_prefix_len
+            network.mac_address = default.mac_address
+
+    @staticmethod
+    def by_name(container: Container) -> bool:
+        """Tell whether the container's links are names on its networks, and no legacy links."""
+        return bool(container.row.endpoints) and "bridge" not in container.row.endpoints
 
     def sandbox_request(self, container: Container, *, links: bool = True) -> SandboxRequest:
         """Return what the container wants of the networks; ``links`` are resolved only when it starts."""
         row = container.row
         config, host = row.config, row.host
+        legacy = links and not self.by_name(container)
         return SandboxRequest(
             container=container.id,
             name=container.name,
@@ -211,8 +244,9 @@ class Launcher:
             dns_options=host.dns_options or (),
             extra_hosts=host.extra_hosts or (),
             mac_address=config.mac_address or "",
-            links=links_of.resolve(host.links or (), self._find) if links else (),
+            links=links_of.resolve(host.links or (), self._find) if legacy else (),
             files=self.folder(container.id),
+            detached=row.detached,
         )
 
     def _joined(self, mode: str, container: Container, kind: str) -> Container:
@@ -316,7 +350,10 @@ class Launcher:
             config=row.config,
             host=row.host,
             args=[row.path, *row.args],
-            env=[*links_of.variables(container, self._find), *(row.config.env or [])],
+            env=[
+                *(() if self.by_name(container) else links_of.variables(container, self._find)),
+                *(row.config.env or []),
+            ],
             rootfs=rootfs,
             hostname=default_hostname(row.config, container.id),
             domainname=row.config.domainname,
@@ -329,6 +366,10 @@ class Launcher:
             cgroupns=row.host.cgroupns_mode,
             runtime=row.host.runtime,
         )
+
+
+async def _nothing() -> bool:
+    return False
 
 
 def _console_size(size: list[int] | None) -> tuple[int, int] | None:

@@ -27,6 +27,7 @@ from sampan.volumes.service import VolumesService
 _log = logging.getLogger(__name__)
 _STOP_TIMEOUT_S: Final = 10
 _KILL_WAIT_S: Final = 10.0
+_RECORD_AGAIN_S: Final = 1.0
 _KILL: Final = parse_signal("KILL")
 
 
@@ -52,6 +53,7 @@ class Lifecycle:
         self._volumes = volumes
         self._execs = execs
         self._health = HealthMonitor(execs, tasks, self._health_changed)
+        self._removals: set[asyncio.Task[None]] = set()
         self.closing = False
 
     async def start(self, container: Container, *, by_user: bool) -> bool:
@@ -105,7 +107,7 @@ class Lifecycle:
         if by_user:
             row.restart_count = 0
             container.restart_wait_s = 0.0
-        self._store.save(container)
+        self._store.record(container)
         self._publish(container, "start")
         self._health.begin(container)
 
@@ -120,7 +122,7 @@ class Lifecycle:
         state.exit_code = error.exit_code if isinstance(error, RuntimeFailed) else 128
         if state.status is Status.RESTARTING:
             state.status = Status.EXITED
-        self._store.save(container)
+        self._store.record(container)
         if container.row.host.auto_remove and not self.closing:
             self._tasks.spawn(self._auto_remove(container), name=f"remove {container.id}")
 
@@ -168,11 +170,11 @@ class Lifecycle:
         if again is not None:
             state.status = Status.RESTARTING
             container.restart_wait_s = again.wait_s
-        self._store.save(container)
+        recorded = self._store.record(container)
         self._publish(container, "die", exitCode=str(exit_.code), execDuration=str(int(ran_s)))
         self._answer(container, exit_)
         self._execs.container_exited(container)
-        self._tasks.spawn(self._after_exit(container), name=f"tidy {container.id}")
+        self._tasks.spawn(self._after_exit(container, recorded=recorded), name=f"tidy {container.id}")
         if again is not None:
             work = self._restart_later(container, again.wait_s)
             container.restarting = self._tasks.spawn(work, name=f"restart {container.id}")
@@ -184,13 +186,37 @@ class Lifecycle:
                 waiter.set_result(exit_)
         container.exit_waiters.clear()
 
-    async def _after_exit(self, container: Container) -> None:
+    async def _after_exit(self, container: Container, *, recorded: bool) -> None:
+        """Take down what the run has left, once its end is on record: until then the runtime knows it."""
+        while not recorded:
+            await asyncio.sleep(_RECORD_AGAIN_S)
+            recorded = self._store.get(container.id) is None or self._store.record(container)
+        if container.row.host.auto_remove:
+            await self._auto_remove(container)
+            return
         async with container.lock:
             if container.row.acquired:
                 await self._launcher.tidy(container)
-                self._store.save(container)
-        if container.row.host.auto_remove:
-            await self._auto_remove(container)
+                self._store.record(container)
+
+    async def release_ended(self) -> bool:
+        """Give back addresses, ports and endpoints of containers that have ended; tell if there were any.
+
+        An exit is answered before that is done, so that whoever needs them next may be too early.
+        """
+        found = False
+        for container in self._store:
+            if container.row.acquired and not container.state.pid and not container.starting:
+                async with container.lock:
+                    found = await self._release(container) or found
+        return found
+
+    async def _release(self, container: Container) -> bool:
+        """Release unless it was started again; its lock is held."""
+        if not container.row.acquired or container.state.pid:
+            return False
+        await self._launcher.release(container)
+        return True
 
     async def _auto_remove(self, container: Container) -> None:
         with contextlib.suppress(NotFound, Conflict):  # somebody was faster
@@ -215,7 +241,7 @@ class Lifecycle:
         state = container.state
         if state.status is Status.RESTARTING:
             state.status = Status.EXITED
-            self._store.save(container)
+            self._store.record(container)
             self._answer(container, Exit(state.exit_code, state.oom_killed, state.finished_ns))
 
     async def stop(self, container: Container, signal: int | None, timeout: int | None) -> bool:
@@ -263,7 +289,7 @@ class Lifecycle:
             if container.state.status is Status.PAUSED:
                 await self._runtime.resume(container.id)
                 container.state.status = Status.RUNNING
-                self._store.save(container)
+                self._store.record(container)
         except Conflict:
             pass
 
@@ -300,7 +326,7 @@ class Lifecycle:
             container.require_running("pause")
             await self._runtime.pause(container.id)
             container.state.status = Status.PAUSED
-            self._store.save(container)
+            self._store.record(container)
             self._publish(container, "pause")
 
     async def unpause(self, container: Container) -> None:
@@ -310,7 +336,7 @@ class Lifecycle:
                 raise Conflict(f"Container {container.id} is not paused")
             await self._runtime.resume(container.id)
             container.state.status = Status.RUNNING
-            self._store.save(container)
+            self._store.record(container)
             self._publish(container, "unpause")
 
     async def freeze(self, container: Container) -> bool:
@@ -354,23 +380,42 @@ class Lifecycle:
                 raise Conflict(f'cannot remove container "/{container.name}": it was started again meanwhile')
             before = container.state.status
             container.state.status = Status.REMOVING
-            self._store.save(container)
             try:
-                if container.row.acquired:
-                    await self._launcher.tidy(container)
-                await self._launcher.forget(container)
-                self._store.remove(container)
+                self._store.save(container, durable=True)
+                await self._launcher.release(container)
             except BaseException:
-                container.state.status = before if before is Status.CREATED else Status.DEAD
-                self._store.save(container)
+                container.state.status = before
+                self._store.record(container)
                 raise
+            self._store.hide(container)
             for stream, _ in container.clients:
                 stream.close()
+        self._begin_clean_up(container)
         await self._drop_volumes(container, volumes=volumes)
         self._publish(container, "destroy")
         for waiter in container.removed_waiters:
             if not waiter.done():
                 waiter.set_result(None)
+
+    def _begin_clean_up(self, container: Container) -> None:
+        cleaning = self._tasks.begin(self._clean_up(container), name=f"clean up {container.id}")
+        self._removals.add(cleaning)
+        cleaning.add_done_callback(self._removals.discard)
+
+    async def _clean_up(self, container: Container) -> None:
+        """Give back what a removed container still holds; what fails is tried again at the next start."""
+        try:
+            async with container.lock:
+                if container.row.acquired:
+                    await self._launcher.tidy(container)
+                await self._launcher.forget(container)
+                self._store.erase(container)
+        except Exception:
+            _log.exception("removed container not cleaned up", extra={"container": container.id})
+
+    async def settle(self) -> None:
+        """Wait until nothing of the containers removed so far is left."""
+        await asyncio.gather(*self._removals)
 
     async def _force_stop(self, container: Container) -> None:
         container.row.stopped_by_user = True
@@ -391,7 +436,7 @@ class Lifecycle:
                     _log.info("anonymous volume stays", extra=facts)
 
     def _health_changed(self, container: Container) -> None:
-        self._store.save(container)
+        self._store.record(container)
         status = container.row.health.status if container.row.health else ""
         self._publish(container, f"health_status: {status}")
 
@@ -403,7 +448,8 @@ class Lifecycle:
             if status in (Status.RUNNING, Status.PAUSED):
                 await self._restore(container)
             elif status is Status.REMOVING:
-                container.state.status = Status.DEAD
+                self._store.hide(container)
+                self._begin_clean_up(container)
             elif status is Status.RESTARTING:
                 container.state.status = Status.EXITED
                 waiting.append(container)
@@ -420,9 +466,7 @@ class Lifecycle:
                     self._tasks.spawn(self._auto_remove(container), name=f"remove {container.id}")
                 elif row.acquired:
                     await self._launcher.tidy(container)
-                    self._store.save(container)
-            if container.state.status is Status.DEAD:
-                self._tasks.spawn(self._auto_remove(container), name=f"remove {container.id}")
+                    self._store.record(container)
         for container in waiting:
             self._tasks.spawn(self._start_with_daemon(container), name=f"start {container.id}")
 

@@ -7,8 +7,8 @@ is answered first (state, event, every ``wait``); unmounting and network teardow
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +25,7 @@ from sampan.containers.attach import Attachment
 from sampan.containers.container import Container, Status
 from sampan.containers.create import (
     Defaults,
+    merge_config,
     update_host_config,
 )
 from sampan.containers.creation import Creation
@@ -34,10 +35,14 @@ from sampan.containers.launch import OWN_PATHS, Launcher
 from sampan.containers.lifecycle import Lifecycle
 from sampan.containers.links import split_link
 from sampan.containers.names import check_name
+from sampan.containers.networking import Networking
 from sampan.containers.output import LogStream, Output
 from sampan.containers.restart import check_policy
+from sampan.containers.stats import Stats
 from sampan.containers.store import ContainerStore
 from sampan.containers.top import check_ps_args, read_ps
+from sampan.images.changes import apply_changes
+from sampan.images.making import Commit
 from sampan.images.service import ImagesService
 from sampan.kernel.cgroup import find_layout
 from sampan.kernel.host import HostFacts
@@ -52,9 +57,11 @@ from sampan.storage.service import StorageService
 from sampan.volumes.service import VolumesService
 from sampan.wire.archive import PathStat
 from sampan.wire.containers import (
+    ContainerConfig,
     ContainerSummary,
     CreateContainer,
     CreatedContainer,
+    EndpointSettings,
     ExecConfig,
     InspectedContainer,
     InspectedExec,
@@ -63,6 +70,7 @@ from sampan.wire.containers import (
     UpdateContainer,
     WaitResult,
 )
+from sampan.wire.stats import ContainerStats
 
 _log = logging.getLogger(__name__)
 _STOP_TIMEOUT_S: Final = 10
@@ -107,7 +115,9 @@ class ContainersService:
             defaults=defaults,
             find=self._store.find,
         )
+        self._networking = Networking(self._store, networks, self._launcher)
         self._archives = Archives(storage, self._launcher, events)
+        self._stats = Stats(self._launcher, self._tasks, facts.mem_total, self._store.find)
         self._output = Output(root / "containers", runtime, events)
         self._execs = Execs(runtime, spec, storage, events, self._tasks)
         self._creation = Creation(
@@ -133,7 +143,9 @@ class ContainersService:
         self.on_exit = self._lifecycle.on_exit
         self.on_exec_exit = self._lifecycle.on_exec_exit
         self.on_oom = self._lifecycle.on_oom
+        self.release_ended = self._launcher.release_ended = self._lifecycle.release_ended
         self.restore = self._lifecycle.restore
+        self.settle = self._lifecycle.settle
 
     async def create(
         self, body: CreateContainer, *, name: str | None, platform: str | None = None
@@ -207,7 +219,7 @@ class ContainersService:
                 self._store.release(chosen, container.id)
                 raise
             self._store.release(old, container.id)
-            self._networks.rename(container.id, chosen)
+            self._networking.rename(container)
         attributes = {**container.attributes(), "oldName": f"/{old}"}
         self._events.publish("container", "rename", container.id, attributes)
 
@@ -234,6 +246,27 @@ class ContainersService:
             raise NotFound(f"Cannot get parent {parent} for link name {name}")
         container.row.host.links = kept
         self._store.save(container, durable=True)
+
+    async def connect(self, name: str, network: str, settings: EndpointSettings | None = None) -> None:
+        """Attach the container to a network, running or not.
+
+        Raises ContainerNotFound, NotFound, InvalidParameter, Forbidden if it is attached already.
+        """
+        work = self._networking.connect(self._store.find(name), network, settings)
+        await self._tasks.finish(work, name=f"connect {name}")
+
+    async def disconnect(self, name: str, network: str, *, force: bool = False) -> None:
+        """Detach the container from a network, running or not; ``force``: even if it is no more.
+
+        Raises ContainerNotFound, NotFound, Forbidden if it is not attached.
+        """
+        try:
+            container: Container | None = self._store.find(name)
+        except NotFound:
+            if not force:
+                raise
+            container = None
+        await self._tasks.finish(self._networking.disconnect(container, network), name=f"disconnect {name}")
 
     async def prune(self, filters: listing.Filters) -> tuple[list[str], int]:
         """Remove the containers that do not run and pass ``filters``; return their ids and bytes freed."""
@@ -407,20 +440,86 @@ class ContainersService:
         self._events.publish("container", "top", container.id, container.attributes())
         return result
 
+    async def stats(
+        self, name: str, *, stream: bool, one_shot: bool = False
+    ) -> AsyncGenerator[ContainerStats, None]:
+        """Return what the container uses: one sample, or a stream of them; see ``Stats.open``."""
+        return await self._stats.open(self._store.find(name), stream=stream, one_shot=one_shot)
+
     async def changes(self, name: str) -> list[Change]:
         """Return what the container changed in its file system."""
         container = self._store.find(name)
         if not self._storage.exists(container.id):
             return []
+        return await self._storage.changes(container.id, ignore=self._not_changed(container))
+
+    async def commit(
+        self,
+        name: str,
+        *,
+        repo: str = "",
+        tag: str = "",
+        author: str = "",
+        comment: str = "",
+        changes: Sequence[str] = (),
+        config: ContainerConfig | None = None,
+        pause: bool = True,
+    ) -> str:
+        """Make an image of what the container changed; return its ID.
+
+        ``config`` replaces the container's own where it says something, ``changes`` are instructions on top.
+        Raises InvalidParameter, InvalidReference, Conflict while the container is being removed.
+        """
+        container = self._store.find(name)
+        state = container.state.status
+        if state in (Status.DEAD, Status.REMOVING):
+            what = "Dead" if state is Status.DEAD else "being removed"
+            raise Conflict(f"You cannot commit container {container.id} which is {what}")
+        own = container.row.config
+        base = own if config is None or config == ContainerConfig() else config
+        run = merge_config(apply_changes(base, changes), own)
+        made = Commit(run, container.id, own, author, comment)
+        work = self._commit(container, made, repo=repo, tag=tag, pause=pause and state is Status.RUNNING)
+        return await self._tasks.finish(work, name=f"commit {name}")
+
+    async def _commit(self, container: Container, made: Commit, *, repo: str, tag: str, pause: bool) -> str:
+        await self._launcher.prepare_locked(container)
+        row = container.row
+        layer = self._storage.diff(container.id, row.chain_id, ignore=self._not_changed(container))
+        reading = self._paused(container) if pause else None
+        with closing(layer):
+            image_id = await self._images.commit(
+                row.image_id, layer, made, repo=repo, tag=tag, reading=reading
+            )
+        reference = f"{repo}:{tag or 'latest'}" if repo else ""
+        more = {"comment": made.comment, "imageID": image_id, "imageRef": reference}
+        self._events.publish("container", "commit", container.id, {**container.attributes(), **more})
+        return image_id
+
+    @asynccontextmanager
+    async def _paused(self, container: Container) -> AsyncIterator[None]:
+        """Keep the container frozen for the block; if it has ended meanwhile, that is as good."""
+        frozen = False
+        with suppress(Conflict):
+            await self._lifecycle.pause(container)
+            frozen = True
+        try:
+            yield
+        finally:
+            if frozen:
+                with suppress(Conflict):
+                    await self._lifecycle.unpause(container)
+
+    @staticmethod
+    def _not_changed(container: Container) -> frozenset[str]:
+        """Return paths that the engine makes in a container's layer: they are no changes."""
         mounted = {entry.point.destination for entry in container.row.mounts}
-        mounted |= set(container.row.host.tmpfs or {})
-        return await self._storage.changes(container.id, ignore=OWN_PATHS | mounted)
+        return OWN_PATHS | mounted | set(container.row.host.tmpfs or {})
 
     async def export(self, name: str) -> AsyncIterator[bytes]:
         """Return the container's file system as a tar stream."""
         container = self._store.find(name)
-        async with container.lock:
-            await self._launcher.prepare(container)
+        await self._launcher.prepare_locked(container)
         self._events.publish("container", "export", container.id, container.attributes())
         return in_thread(self._storage.export(container.id))
 

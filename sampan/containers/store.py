@@ -1,14 +1,17 @@
 """The containers of this daemon: in memory for reading, in ``state.db`` for the next start."""
 
+import logging
 from collections.abc import Iterator
 from typing import Final
 
 import msgspec
 
+from sampan.base.errors import HostFailure
 from sampan.base.state import StateDB
 from sampan.containers.container import Container, Row
 from sampan.containers.errors import AmbiguousId, ContainerNotFound, NameInUse
 
+_log = logging.getLogger(__name__)
 _TABLE: Final = "containers"
 
 
@@ -75,8 +78,20 @@ class ContainerStore:
         """Write the container's row."""
         self._state.put(_TABLE, container.id, self._encoder.encode(container.row), durable=durable)
 
-    def remove(self, container: Container) -> None:
-        """Forget the container and its name."""
-        self._state.delete(_TABLE, container.id, durable=True)
+    def record(self, container: Container) -> bool:
+        """Write the container's row after something has happened, which is true even if this fails: False."""
+        try:
+            self.save(container)
+        except HostFailure as error:
+            _log.error("state not written", extra={"container": container.id, "error": str(error)})
+            return False
+        return True
+
+    def hide(self, container: Container) -> None:
+        """Let nobody find the container any more, and give its name back; its row stays."""
         self._containers.pop(container.id, None)
         self.release(container.name, container.id)
+
+    def erase(self, container: Container) -> None:
+        """Delete the container's row."""
+        self._state.delete(_TABLE, container.id)

@@ -15,7 +15,7 @@ from sampan.base.errors import EngineError, InvalidParameter
 from sampan.base.units import parse_bool, parse_int, parse_ram
 from sampan.daemon.hosts import Host, parse_host
 from sampan.daemon.options import BY_DIRECTIVE, BY_FLAG, NOT_SERVED, OPTIONS, Given, Kind, Option
-from sampan.daemon.settings import network_config, read_seccomp_profile
+from sampan.daemon.settings import network_config, read_seccomp_profile, registry_settings
 from sampan.logs.service import log_options
 from sampan.runtime.ulimits import check_ulimits
 from sampan.storage.drivers import DRIVERS
@@ -25,6 +25,7 @@ LOG_LEVELS: Final = ("debug", "info", "warn", "error", "fatal")
 RUNTIMES: Final = {"crun": "crun", "runc": "runc"}  # always known, whether they are installed or not
 _DEFAULT_FILE: Final = BY_FLAG["config-file"].default
 _RELOADABLE: Final = ("debug", "labels", "shutdown-timeout")
+_PROXIES: Final = ("http-proxy", "https-proxy", "no-proxy")
 _UNLIMITED: Final = -1
 _JSON_KINDS: Final = {
     bool: "bool",
@@ -70,9 +71,12 @@ class Config:
     group: str = ""
     host: Sequence[str] = ()
     host_gateway_ip: Sequence[str] = ()
+    http_proxy: str = ""
+    https_proxy: str = ""
     icc: bool = True
     init: bool = False
     init_path: str = ""
+    insecure_registry: Sequence[str] = ()
     ip: str = "0.0.0.0"  # noqa: S104 - Docker's default for published ports
     ip_forward: bool = True
     ip_masq: bool = True
@@ -83,10 +87,15 @@ class Config:
     log_format: str = "text"
     log_level: str = "info"
     log_opt: Mapping[str, str] = field(default_factory=dict)
+    max_concurrent_downloads: int = 3
+    max_concurrent_uploads: int = 5
+    max_download_attempts: int = 5
     mtu: int = 1500
     no_new_privileges: bool = False
+    no_proxy: str = ""
     pidfile: str = ""
     raw_logs: bool = False
+    registry_mirror: Sequence[str] = ()
     seccomp_profile: str = "builtin"
     shutdown_timeout: int = 15
     storage_driver: str = ""
@@ -136,8 +145,8 @@ def load_config(given: Given) -> Config:
         raise ConfigError(str(error)) from error
     if document is not None:
         try:
-            _check_directives(document, values)
-            for key, value in document.items():
+            _check_directives(_spread(document), values)
+            for key, value in _spread(document).items():
                 values[BY_DIRECTIVE[key].name] = _from_file(BY_DIRECTIVE[key], value)
         except InvalidParameter as error:
             raise ConfigError(f"{prefix}{error}") from error
@@ -179,6 +188,20 @@ def _read_file(path: str, *, required: bool) -> dict[str, Any] | None:
     if not isinstance(document, dict):
         raise ConfigError(f"{failed}the file does not hold a JSON object")
     return document
+
+
+def _spread(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the directives, those of the group ``proxies`` beside the others. Raises InvalidParameter."""
+    proxies = document.get("proxies")
+    if proxies is None:
+        return dict(document)
+    if not isinstance(proxies, dict):
+        raise InvalidParameter("proxies: not a JSON object")
+    unknown = [key for key in proxies if key not in _PROXIES]
+    if unknown:
+        names = ", ".join(sorted(unknown))
+        raise InvalidParameter(f"the following directives don't match any configuration option: {names}")
+    return {**{key: value for key, value in document.items() if key != "proxies"}, **proxies}
 
 
 def _check_directives(document: Mapping[str, Any], flags: Mapping[str, Any]) -> None:
@@ -383,6 +406,7 @@ def _check(config: Config) -> None:
     check_ulimits(config.default_ulimit)
     log_options(config.log_driver, config.log_opt)
     network_config(config)
+    registry_settings(config)
     read_seccomp_profile(config.seccomp_profile)
     _ = config.hosts
 

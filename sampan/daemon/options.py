@@ -93,9 +93,12 @@ OPTIONS: Final[tuple[Option, ...]] = (
         "IP addresses that the special 'host-gateway' string in --add-host resolves to",
         key="host-gateway-ips",
     ),
+    Option("http-proxy", _T, "HTTP proxy URL to use for outgoing traffic"),
+    Option("https-proxy", _T, "HTTPS proxy URL to use for outgoing traffic"),
     Option("icc", _B, "Enable inter-container communication", default="true"),
     Option("init", _B, "Run an init in the container to forward signals and reap processes"),
     Option("init-path", _T, "Path to the init binary"),
+    Option("insecure-registry", _L, "Enable insecure registry communication", key="insecure-registries"),
     Option("ip", _T, "Default IP when binding container ports", default="0.0.0.0"),  # noqa: S104
     Option("ip-forward", _B, "Enable IP forwarding in system configuration", default="true"),
     Option("ip-masq", _B, "Enable IP masquerading", default="true"),
@@ -112,10 +115,15 @@ OPTIONS: Final[tuple[Option, ...]] = (
         default="info",
     ),
     Option("log-opt", _M, "Default log driver options for containers", key="log-opts"),
+    Option("max-concurrent-downloads", _N, "Set the max concurrent downloads", default="3"),
+    Option("max-concurrent-uploads", _N, "Set the max concurrent uploads", default="5"),
+    Option("max-download-attempts", _N, "Set the max download attempts for each pull", default="5"),
     Option("mtu", _N, 'Set the MTU for the default "bridge" network', default="1500"),
     Option("no-new-privileges", _B, "Set no-new-privileges by default for new containers"),
+    Option("no-proxy", _T, "Comma-separated list of hosts that are reached without a proxy"),
     Option("pidfile", _T, "Path to use for daemon PID file", short="p"),
     Option("raw-logs", _B, "Full timestamps without ANSI coloring"),
+    Option("registry-mirror", _L, "Preferred registry mirror", key="registry-mirrors"),
     Option(
         "seccomp-profile",
         _T,
@@ -142,11 +150,10 @@ NOT_SERVED: Final = frozenset(
         "authorization-plugins bip6 bridge-accept-fwmark builder cdi-spec-dir cdi-spec-dirs containerd "
         "containerd-namespace containerd-plugin-namespace containerd-plugins-namespace cpu-rt-period "
         "cpu-rt-runtime cri-containerd default-gateway default-gateway-v6 default-network-opt "
-        "default-network-opts experimental features firewall-backend fixed-cidr-v6 http-proxy https-proxy "
-        "insecure-registry insecure-registries ip-forward-no-drop ip6tables ipv6 max-concurrent-downloads "
-        "max-concurrent-uploads max-download-attempts metrics-addr network-control-plane-mtu no-proxy "
-        "node-generic-resource node-generic-resources oom-score-adjust proxies registry-mirror "
-        "registry-mirrors rootless selinux-enabled swarm-default-advertise-addr userland-proxy-path "
+        "default-network-opts experimental features firewall-backend fixed-cidr-v6 "
+        "ip-forward-no-drop ip6tables ipv6 metrics-addr network-control-plane-mtu "
+        "node-generic-resource node-generic-resources oom-score-adjust rootless selinux-enabled "
+        "swarm-default-advertise-addr userland-proxy-path "
         "userns-remap"
     ).split()
 )

@@ -20,6 +20,7 @@ from sampan.daemon.settings import (
     engine_settings,
     network_config,
     read_seccomp_profile,
+    registry_settings,
 )
 from sampan.daemon.trees import StorageTrees
 from sampan.images.service import ImagesService
@@ -27,6 +28,7 @@ from sampan.kernel.host import probe
 from sampan.logs.drivers import DRIVERS as LOG_DRIVERS
 from sampan.networks.drivers import DRIVERS as NETWORK_DRIVERS
 from sampan.networks.service import NetworksService
+from sampan.registry.service import Registries
 from sampan.runtime.service import RuntimeService
 from sampan.runtime.spec import SpecBuilder
 from sampan.storage.service import StorageService
@@ -69,7 +71,9 @@ async def build(config: Config) -> Engine:
             StorageService, config.data_root / "storage", driver=config.storage_driver or None
         )
         closing.push_async_callback(storage.close)
-        images = ImagesService(config.data_root, storage, state, events)
+        registries = Registries(registry_settings(config))
+        closing.push_async_callback(registries.close)
+        images = ImagesService(config.data_root, storage, state, events, registries=registries)
         closing.push_async_callback(images.close)
         networks = NetworksService(config.exec_root, state, events, network_config(config))
         closing.push_async_callback(networks.close)
@@ -120,6 +124,7 @@ async def build(config: Config) -> Engine:
         services = Services(
             containers=containers,
             images=images,
+            registries=registries,
             networks=networks,
             volumes=volumes,
             copies=copies,

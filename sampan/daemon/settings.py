@@ -16,6 +16,8 @@ from sampan.api.system import EngineSettings
 from sampan.base.errors import InvalidParameter
 from sampan.containers.create import Defaults
 from sampan.networks.config import DEFAULT_POOLS, NetworkConfig
+from sampan.registry.proxies import parse_proxy
+from sampan.registry.settings import RegistrySettings
 from sampan.runtime.seccomp_profile import DEFAULT, UNCONFINED, parse_profile
 
 if TYPE_CHECKING:
@@ -51,6 +53,26 @@ def network_config(config: "Config") -> NetworkConfig:
         dns_options=tuple(config.dns_opt),
         host_gateway_ip=tuple(config.host_gateway_ip),
         default_address_pools=_pools(config.default_address_pool) or DEFAULT_POOLS,
+    )
+
+
+def registry_settings(config: "Config") -> RegistrySettings:
+    """Return what the registry client takes. Raises InvalidParameter in dockerd's words."""
+    proxies = {
+        "HTTP_PROXY": config.http_proxy,
+        "HTTPS_PROXY": config.https_proxy,
+        "NO_PROXY": config.no_proxy,
+    }
+    for url in (config.http_proxy, config.https_proxy):
+        if url:
+            parse_proxy(url)
+    return RegistrySettings.parse(
+        insecure=config.insecure_registry,
+        mirrors=config.registry_mirror,
+        max_downloads=config.max_concurrent_downloads,
+        max_uploads=config.max_concurrent_uploads,
+        max_attempts=config.max_download_attempts,
+        proxies={name: value for name, value in proxies.items() if value},
     )
 
 
@@ -143,5 +165,6 @@ def engine_settings(config: "Config", engine_id: str) -> EngineSettings:
         no_new_privileges=config.no_new_privileges,
         seccomp_profile="" if config.seccomp_profile == DEFAULT else config.seccomp_profile,
         pools=tuple(config.default_address_pool),
+        registries=registry_settings(config),
         warnings=tuple(warnings),
     )

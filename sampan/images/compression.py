@@ -16,6 +16,7 @@ from sampan.images.errors import InvalidArchive, TooLarge
 Sink = Callable[[bytes | memoryview], None]
 PIECE: Final = 1 << 20
 MAGIC_BYTES: Final = 6
+_GZIP_WINDOW: Final = 31  # zlib.h: 15 bits, plus 16 for gzip's head and end
 _READ: Final = 1 << 16
 _STEP: Final = 1 << 10  # compressed bytes unpacked at once: whatever comes of them is held in memory
 
@@ -292,6 +293,28 @@ class _Members:
 
     def complete(self) -> bool:
         return self._started and self._member is None
+
+
+class GzipWriter:
+    """Packs a stream into ``sink`` as gzip; the same bytes in give the same bytes out. ``finish`` ends it.
+
+    The head holds no time and no name. It has the method's best speed: layers are packed once, when they are
+    first pushed, and somebody waits for it.
+    """
+
+    def __init__(self, sink: Sink) -> None:
+        library, _ = _zlib()
+        self._packer = library.compressobj(1, library.DEFLATED, _GZIP_WINDOW)
+        self._sink = sink
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Pack ``data``."""
+        if piece := self._packer.compress(data):
+            self._sink(piece)
+
+    def finish(self) -> None:
+        """Write what is left."""
+        self._sink(self._packer.flush())
 
 
 def _zlib() -> tuple[Any, Any]:

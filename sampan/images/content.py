@@ -1,6 +1,7 @@
 """The content store: blobs by digest, exactly as they arrived or were made, verified on the way in.
 
     <data-root>/content/blobs/<algorithm>/<hex>     a blob; complete, or not there
+    <data-root>/content/partial/<algorithm>-<hex>   the beginning of a blob that was being fetched
     <data-root>/tmp/image-…                         blobs on their way in, and out
 
 A blob appears by one rename, after it was hashed and flushed to the disk. Who needs a blob that no image
@@ -10,6 +11,7 @@ never race. Blocking; safe to use from any thread.
 
 import os
 import threading
+import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -28,6 +30,7 @@ _BLOB: Final = "image-blob-"
 _FOLDER: Final = "image-work-"
 _OURS: Final = (_BLOB, _FOLDER)
 _ALGORITHMS: Final = ("sha256", "sha512")
+_PARTIAL_S: Final = 7 * 86400.0  # what nobody has gone on with for so long is dropped
 
 
 class ContentStore:
@@ -35,15 +38,21 @@ class ContentStore:
 
     def __init__(self, root: Path) -> None:
         self._blobs = root / "content" / "blobs"
+        self._partial = root / "content" / "partial"
         self.temporary = root / "tmp"
         self._held: Counter[str] = Counter()
         self._lock = threading.Lock()
         try:
-            for folder in (*(self._blobs / algorithm for algorithm in _ALGORITHMS), self.temporary):
+            for folder in (
+                *(self._blobs / algorithm for algorithm in _ALGORITHMS),
+                self._partial,
+                self.temporary,
+            ):
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             for left in self.temporary.iterdir():
                 if left.name.startswith(_OURS):
                     remove_tree(left)
+            self.forget_partials(_PARTIAL_S)
         except OSError as error:
             raise HostFailure(f"cannot open the content store {self._blobs}: {error.strerror}") from error
 
@@ -52,6 +61,32 @@ class ContentStore:
         if digest.algorithm not in _ALGORITHMS:
             raise InvalidParameter(f"blobs are stored by sha256 or sha512, not by {digest.algorithm}")
         return self._blobs / digest.algorithm / digest.encoded
+
+    def partial(self, digest: Digest) -> Path:
+        """Return where the beginning of the blob lies, or would lie, while it is fetched."""
+        self.path(digest)
+        return self._partial / f"{digest.algorithm}-{digest.encoded}"
+
+    def forget_partials(self, age_s: float, busy: Collection[str] = ()) -> int:
+        """Remove beginnings of blobs that are ``age_s`` old and not ``busy``; return their bytes."""
+        freed = 0
+        limit = time.time() - age_s
+        for path in self._partial.iterdir():
+            if path.name.replace("-", ":", 1) in busy:
+                continue
+            with suppress(FileNotFoundError):
+                found = path.stat()
+                if found.st_mtime <= limit:
+                    path.unlink()
+                    freed += found.st_size
+        return freed
+
+    def put(self, data: bytes, digest: Digest) -> None:
+        """Store a document that was verified as ``digest``."""
+        if self.size(digest) is None:
+            with self.ingest(digest.algorithm) as ingest:
+                ingest.write(data)
+                ingest.commit(expected=digest)
 
     def size(self, digest: Digest) -> int | None:
         """Return the size of the blob in bytes, or None if it is not there."""

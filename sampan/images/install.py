@@ -5,7 +5,7 @@ the row is written nothing is visible. What a failure leaves behind is dropped a
 dropped at the next start, because no row names it.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -55,6 +55,7 @@ class NewImage:
     manifest: Descriptor | None = None
     index: Descriptor | None = None
     kept: Sequence[Source] = ()  # documents and blobs of other platforms that came along
+    parent: str = ""  # the ID of the image it was made from here
     id: Digest = field(init=False)
 
     def __post_init__(self) -> None:
@@ -120,8 +121,14 @@ class Installer:
         names: Sequence[Reference],
         hold: Hold,
         progress: LayerProgress | None = None,
+        *,
+        unpacked: Callable[[str], None] = lambda diff_id: None,
+        settled: Callable[[], Awaitable[None]] | None = None,
     ) -> Installed:
         """Put ``image`` in under ``names``; one that is there already is completed, not replaced.
+
+        ``unpacked`` is called with the diffID of each layer that is in place. ``settled`` is for sources that
+        outlive a failure: it is awaited when all layers are, and before any blob is kept.
 
         Raises InvalidArchive, WrongDigest, TooLarge for what is wrong with it, HostFailure for the disk.
         """
@@ -129,11 +136,17 @@ class Installer:
         try:
             async with self._layers.leased(chain):
                 hold.add(image.id)
-                async with together() as group:
-                    unpacking = group.create_task(self._unpack(image, chain, progress))
-                    keeping = group.create_task(self._keep(image))
+                if settled is None:
+                    async with together() as group:
+                        unpacking = group.create_task(self._unpack(image, chain, progress, unpacked))
+                        keeping = group.create_task(self._keep(image))
+                    sizes, kept = unpacking.result(), keeping.result()
+                else:
+                    sizes = await self._unpack(image, chain, progress, unpacked)
+                    await settled()
+                    kept = await self._keep(image)
                 point("images.install.row")
-                record = self._record(image, chain, unpacking.result(), keeping.result())
+                record = self._record(image, chain, sizes, kept)
                 with self._store.transaction():
                     self._store.put(record)
                     replaced = [self._store.add_name(name, record.id) for name in names]
@@ -169,7 +182,7 @@ class Installer:
             created_ns=_moment(config.created),
             labels=run.labels if run is not None else None,
             has_config=run is not None,
-            parent=old.parent if old is not None else "",
+            parent=image.parent or (old.parent if old is not None else ""),
             manifest=image.manifest or (old.manifest if old is not None else None),
             index=image.index or (old.index if old is not None else None),
             kept=sorted({*map(str, kept), *(old.kept if old is not None else ())}),
@@ -184,7 +197,11 @@ class Installer:
         return [await blocking(source.keep) for source in image.kept]
 
     async def _unpack(
-        self, image: NewImage, chain: Sequence[str], progress: LayerProgress | None
+        self,
+        image: NewImage,
+        chain: Sequence[str],
+        progress: LayerProgress | None,
+        unpacked: Callable[[str], None],
     ) -> list[int]:
         sizes: list[int] = []
         parent: str | None = None
@@ -204,6 +221,7 @@ class Installer:
             if size is None:
                 size = (await self._snapshots.usage(chain_id)).size
             sizes.append(size)
+            unpacked(layer.diff_id)
             parent = chain_id
         return sizes
 

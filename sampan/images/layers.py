@@ -9,12 +9,12 @@ import asyncio
 import queue
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Sequence
 from contextlib import asynccontextmanager, closing
 from typing import BinaryIO, Final, Protocol
 
 from sampan.base.errors import Conflict
-from sampan.base.threads import blocking
+from sampan.base.threads import apart
 from sampan.images.compression import MAGIC_BYTES, PIECE, Compression, Decompressor, Limits, detect
 from sampan.images.errors import WrongDigest
 from sampan.oci.digest import Digest
@@ -52,6 +52,8 @@ class Snapshots(Protocol):
     async def usage(self, key: str) -> Sized: ...
 
     def graph_data(self, key: str) -> dict[str, str]: ...
+
+    def diff(self, key: str, parent: str | None) -> Generator[bytes, None, None]: ...
 
 
 class LayerSource(Protocol):
@@ -106,10 +108,10 @@ class Layers:
                 return None
             work = _Unpack(self._snapshots, chain_id, parent, diff_id, source, self._limits)
             if progress is None:
-                return await blocking(work.run)
+                return await apart(work.run)
             ticker = _Ticker(work, source.size, progress)
             try:
-                size = await blocking(work.run)
+                size = await apart(work.run)
             finally:
                 ticker.stop()
             progress(source.size, source.size)

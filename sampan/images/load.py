@@ -61,16 +61,17 @@ class Loader:
         Each image is put in whole or not at all; those before a bad one stay.
         """
         async with self._installer.session() as hold:
-            archive = await blocking(Archive, self._content, hold, self._limits)
             try:
-                await _receive(archive, source)
-                point("images.load.received")
-                planned = await blocking(plan, archive, platform)
-                await self._install(planned, hold, progress, quiet=quiet)
+                archive = Archive(self._content, hold, self._limits)  # a cancelled thread's would be lost
+                try:
+                    await _receive(archive, source)
+                    point("images.load.received")
+                    planned = await blocking(plan, archive, platform)
+                    await self._install(planned, hold, progress, quiet=quiet)
+                finally:
+                    await blocking(archive.close)
             except OSError as error:
                 raise HostFailure(f"cannot load the archive: {error.strerror or error}") from error
-            finally:
-                await blocking(archive.close)
 
     async def _install(
         self,

@@ -15,7 +15,7 @@ from sampan.oci.media_types import OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD
 from sampan.oci.platform import Platform
 from sampan.oci.reference import Reference
 
-_LAYER_TYPES: Final = {
+LAYER_TYPES: Final = {
     Compression.NONE: OCI_LAYER,
     Compression.GZIP: OCI_LAYER_GZIP,
     Compression.ZSTD: OCI_LAYER_ZSTD,
@@ -61,7 +61,7 @@ class ArchiveBlob:
     def layer_type(self) -> str:
         """Return the media type of a layer by its first bytes."""
         with self.open() as file:
-            return _LAYER_TYPES[detect(file.read(MAGIC_BYTES))]
+            return LAYER_TYPES[detect(file.read(MAGIC_BYTES))]
 
 
 class StoredBlob:

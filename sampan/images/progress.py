@@ -1,4 +1,4 @@
-"""The lines of Docker's JSON stream that loading an image writes."""
+"""The lines of Docker's JSON stream that loading, pulling and pushing an image write."""
 
 from collections.abc import Callable
 from typing import Final
@@ -13,6 +13,23 @@ _WIDTH: Final = 50  # characters of a bar
 def stream_line(text: str) -> Progress:
     """Return a line of text for people."""
     return Progress(stream=text + "\n")
+
+
+def action_line(action: str, digest: str) -> Progress:
+    """Return what happens to the layer or blob ``digest``."""
+    return Progress(status=action, id=short_id(digest), progress_detail={})
+
+
+def transfer_line(action: str, digest: str, current: int, total: int) -> Progress:
+    """Return how far ``action`` is with ``digest``: bytes so far and in all; 0 in all: it has no length."""
+    if not total:
+        return action_line(action, digest)
+    return Progress(
+        status=action,
+        id=short_id(digest),
+        progress=render_bar(current, total),
+        progress_detail={"current": current, "total": total},
+    )
 
 
 def layer_progress(progress: Callable[[Progress], None]) -> Callable[[str, int, int], None]:

@@ -4,11 +4,11 @@ import asyncio
 import builtins
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -17,26 +17,37 @@ from sampan.base.events import EventBus
 from sampan.base.faults import point
 from sampan.base.state import StateDB
 from sampan.base.tasks import Tasks
-from sampan.base.threads import blocking
+from sampan.base.threads import blocking, in_thread
 from sampan.images import describe, remove
-from sampan.images.compression import Limits
-from sampan.images.content import ContentStore
+from sampan.images.changes import apply_changes
+from sampan.images.compression import Limits, Readable
+from sampan.images.content import ContentStore, Hold
 from sampan.images.errors import ImageNotFound
 from sampan.images.filters import ListFilter, PruneFilter
-from sampan.images.install import Installer, container_config
+from sampan.images.install import Installer, NewImage, container_config
 from sampan.images.layers import Layers, Snapshots
 from sampan.images.load import Loader
+from sampan.images.making import Commit, plan_commit, plan_import, receive_layer, write_layer
+from sampan.images.planned import check_os
 from sampan.images.progress import stream_line
 from sampan.images.remove import ImageUsers, NoUsers
+from sampan.images.save import Saver, Wanted
 from sampan.images.store import ImageRecord, ImageStore, check_name
 from sampan.kernel.memory import trim
 from sampan.oci.config import ImageConfig, parse_config
 from sampan.oci.digest import Digest
-from sampan.oci.platform import Platform, compatible, parse_platform
+from sampan.oci.platform import Platform, compatible, host, parse_platform
 from sampan.oci.reference import InvalidReference, Reference, parse_any, parse_normalized
+from sampan.registry.auth import NOBODY, Credentials
+from sampan.registry.service import Registries
+from sampan.registry.settings import RegistrySettings
 from sampan.wire.containers import ContainerConfig, GraphDriver
 from sampan.wire.images import HistoryEntry, ImageSummary, InspectedImage, PrunedImages, RemovedImage
 from sampan.wire.system import Progress
+
+if TYPE_CHECKING:
+    from sampan.images.pull import Puller
+    from sampan.images.push import Pusher
 
 _log = logging.getLogger(__name__)
 _CACHED: Final = 256  # images whose configuration is kept decoded
@@ -76,15 +87,22 @@ class ImagesService:
         events: EventBus,
         *,
         limits: Limits | None = None,
+        registries: Registries | None = None,
     ) -> None:
         self.users: ImageUsers = NoUsers()
         self._storage = storage
         self._events = events
         self._store = ImageStore(state)
         self._content = ContentStore(root)
+        self._limits = limits
         self._layers = Layers(storage, limits)
         self._installer = Installer(self._content, self._layers, storage, self._store)
+        self._saver = Saver(self._content, storage)
         self._loader = Loader(self._content, self._installer, self._store, self._loaded, limits)
+        self._registries = registries or Registries(RegistrySettings())
+        self._snapshots = storage
+        self._pulls: Puller | None = None
+        self._pushes: Pusher | None = None
         self._tasks = Tasks("images")
         self._removing = asyncio.Lock()
         self._pruning = False
@@ -233,6 +251,89 @@ class ImagesService:
         self._cache.pop(image_id, None)
         self._publish("load", image_id, image_id)
 
+    async def pull(
+        self,
+        name: str,
+        progress: Callable[[Progress], None],
+        *,
+        platform: str | None = None,
+        credentials: Credentials = NOBODY,
+    ) -> None:
+        """Pull the image ``name`` from its registry; a name without tag and digest: all its tags.
+
+        ``progress`` gets Docker's messages, the first when the image was found. Raises InvalidReference and
+        what ``Puller.pull`` raises. The caller's going away stops the pull; the next one goes on with it.
+        """
+        reference = parse_normalized(name)
+        check_name(reference)
+        wanted = parse_platform(platform) if platform else None
+        await self._puller().pull(
+            replace(reference, tag="") if reference.digest else reference,
+            progress,
+            platform=wanted,
+            credentials=credentials,
+        )
+
+    async def push(
+        self,
+        name: str,
+        tag: str,
+        progress: Callable[[Progress], None],
+        *,
+        platform: str | None = None,
+        credentials: Credentials = NOBODY,
+    ) -> None:
+        """Push the image ``name`` with ``tag`` to its registry; no tag at all: all its tags.
+
+        ``progress`` gets Docker's messages. Raises InvalidReference and what ``Pusher.push`` raises.
+        """
+        reference = parse_normalized(name)
+        if tag:
+            reference = reference.with_tag(tag)
+        wanted = parse_platform(platform) if platform else None
+        await self._pusher().push(reference, progress, platform=wanted, credentials=credentials)
+
+    def _pusher(self) -> "Pusher":
+        if self._pushes is None:
+            from sampan.images.pack import Packer
+            from sampan.images.push import Pusher
+
+            self._pushes = Pusher(
+                self._registries,
+                self._content,
+                self._installer,
+                self._store,
+                Packer(self._content, self._store, self._limits),
+                self._pushed,
+            )
+        return self._pushes
+
+    def _puller(self) -> "Puller":
+        if self._pulls is None:
+            from sampan.images.pull import Puller  # most daemons' starts are not followed by a pull
+
+            self._pulls = Puller(
+                self._registries,
+                self._content,
+                self._installer,
+                self._snapshots,
+                self._store,
+                self._pulled,
+            )
+        return self._pulls
+
+    def _pulled(self, reference: Reference, image_id: str) -> None:
+        self._cache.pop(image_id, None)
+        self._publish_transfer("pull", reference, image_id)
+
+    def _pushed(self, reference: Reference, image_id: str) -> None:
+        self._publish_transfer("push", reference, image_id)
+
+    def _publish_transfer(self, action: str, reference: Reference, image_id: str) -> None:
+        record = self._store.get(image_id)
+        labels = (record.labels or {}) if record is not None else {}
+        self._events.publish("image", "pull", reference.familiar, {**labels, "name": reference.familiar_name})
+
     async def bootstrap(self, spec: str, progress: Callable[[Progress], None]) -> str:
         """Make the base image ``busybox``, ``debian`` or ``debian:SUITE`` of the host's packages.
 
@@ -251,6 +352,71 @@ class ImagesService:
         self._publish("import", installed.id, base.names[0].familiar)
         return installed.id
 
+    async def commit(
+        self,
+        image_id: str,
+        layer: Iterator[bytes],
+        commit: Commit,
+        *,
+        repo: str = "",
+        tag: str = "",
+        reading: AbstractAsyncContextManager[object] | None = None,
+    ) -> str:
+        """Make an image of ``image_id`` and the layer tar ``layer`` on top; return its ID.
+
+        ``layer`` is read in a thread while ``reading`` is entered. Without ``repo`` the image has no name.
+        Raises InvalidReference, and HostFailure for the disk; nothing is left of the image then.
+        """
+        reference = _tag_reference(repo, tag) if repo else None
+        async with self._installer.session() as hold:
+            record = self._store.get_used(image_id)
+            async with reading or nullcontext():
+                written = await blocking(write_layer, self._content, hold, layer)
+            base = (record, self._config(record)) if record is not None else None
+            image = plan_commit(self._content, base, written, commit)
+            return await self._made(image, reference, hold)
+
+    async def import_archive(
+        self,
+        source: Readable,
+        *,
+        repo: str = "",
+        tag: str = "",
+        comment: str = "",
+        changes: Sequence[str] = (),
+        platform: str | None = None,
+    ) -> str:
+        """Make an image of one layer, the archive ``source``, which is read in a thread; return its ID.
+
+        Raises InvalidReference, InvalidParameter for a bad change or platform, InvalidArchive.
+        """
+        reference = _tag_reference(repo, tag) if repo else None
+        config = apply_changes(ContainerConfig(), changes)
+        wanted = parse_platform(platform) if platform else host()
+        check_os(wanted)
+        async with self._installer.session() as hold:
+            layer = await blocking(receive_layer, self._content, hold, source, self._limits)
+            image = plan_import(layer, wanted, config, comment)
+            image_id = await self._made(image, reference, hold, event="import")
+        await blocking(trim)
+        return image_id
+
+    async def _made(
+        self, image: NewImage, reference: Reference | None, hold: Hold, *, event: str = ""
+    ) -> str:
+        """Put an image in that was made here, and tell of it."""
+        if reference is not None:
+            check_name(reference)
+        installed = await self._installer.install(image, [reference] if reference else [], hold)
+        self._cache.pop(installed.id, None)
+        if event:
+            self._publish(event, installed.id, installed.id)
+        if reference is not None:
+            record = self._resolve(installed.id)
+            self._store.put(msgspec.structs.replace(record, tagged_ns=time.time_ns()))
+            self._publish("tag", installed.id, reference.familiar)
+        return installed.id
+
     async def tag(self, source: str, repo: str, tag: str) -> None:
         """Give the image ``source`` the name ``repo:tag``, latest if ``tag`` is empty.
 
@@ -263,6 +429,42 @@ class ImagesService:
             self._store.add_name(reference, record.id)
             self._store.put(msgspec.structs.replace(record, tagged_ns=time.time_ns()))
         self._publish("tag", record.id, reference.familiar)
+
+    # --- going out ---
+
+    async def save(self, names: Sequence[str], *, platform: str | None = None) -> AsyncIterator[bytes]:
+        """Return the archive of the images ``names``: an OCI layout, and Docker's format.
+
+        A repository without a tag means all of its tags, an ID none. Raises ImageNotFound, InvalidReference,
+        and NotFound for one that is not there for ``platform``.
+        """
+        wanted: dict[str, Wanted] = {}
+        for name in names:
+            for record, reference in self._saved(name):
+                image = wanted.setdefault(record.id, Wanted(record))
+                if reference is not None and reference not in image.names:
+                    image.names.append(reference)
+        chosen = parse_platform(platform) if platform else None
+        for image in wanted.values():
+            await blocking(self._saver.check, image.record, chosen)
+        for image in wanted.values():
+            self._publish("save", image.record.id, image.record.id)
+        return in_thread(self._saver.save(list(wanted.values()), chosen))
+
+    def _saved(self, name: str) -> builtins.list[tuple[ImageRecord, Reference | None]]:
+        """Return the images that ``name`` means for ``save``, and what they are called there."""
+        reference = parse_any(name)
+        if isinstance(reference, Digest):
+            return [(self._resolve(name), None)]
+        if reference.is_name_only:
+            tagged = [
+                (record, known)
+                for record in self._store.images().values()
+                for known in self._store.references(record.id)
+                if known.tag and known.name == reference.name
+            ]
+            return [*tagged] or [(self._resolve(name), None)]
+        return [(self._resolve(name), None if reference.digest else reference)]
 
     # --- going ---
 
@@ -371,6 +573,8 @@ class ImagesService:
                 with suppress(Conflict, ImageNotFound):
                     steps += await self._remove(name, force=False, prune=True)
         freed = sum(sizes.get(step.deleted, 0) for step in steps)
+        busy = self._pulls.fetching() if self._pulls is not None else ()
+        freed += await blocking(self._content.forget_partials, 0.0, busy)
         self._events.publish("image", "prune", "", {"reclaimed": str(freed)})
         return PrunedImages(steps or None, freed)
 
@@ -389,7 +593,9 @@ class ImagesService:
                 await self._drop(record)
 
     async def close(self) -> None:
-        """Wait for removals that still run."""
+        """End downloads, and wait for removals that still run."""
+        if self._pulls is not None:
+            await self._pulls.close()
         await self._tasks.close()
 
     def _publish(self, action: str, image_id: str, name: str) -> None:

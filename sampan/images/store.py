@@ -130,6 +130,10 @@ class ImageStore:
         record = self._images.get(image_id)
         return None if record is None or record.removed else record
 
+    def get_used(self, image_id: str) -> ImageRecord | None:
+        """Return the image with this whole ID, also one that is removed while containers use it."""
+        return self._images.get(image_id)
+
     def put(self, record: ImageRecord) -> None:
         """Add or replace an image; rows are replaced, never changed in place."""
         self._state.put(IMAGES, record.id, msgspec.json.encode(record), durable=True)
@@ -174,6 +178,11 @@ class ImageStore:
         """Return the names of an image, sorted by their full text."""
         names = self._by_image.get(image_id)
         return [names[text] for text in sorted(names)] if names else []
+
+    def tagged(self, name: str) -> list[tuple[Reference, str]]:
+        """Return the tags of the repository ``name`` (in full), sorted, with the IDs of their images."""
+        found = [entry for entry in self._names.values() if entry[0].name == name and entry[0].tag]
+        return sorted(found, key=lambda entry: entry[0].tag)
 
     def add_name(self, reference: Reference, image_id: str) -> str | None:
         """Let ``reference`` stand for the image; return the ID of the one it stood for.

@@ -75,7 +75,7 @@ def find_layout(mountinfo: str = "/proc/self/mountinfo", controllers: str = "/pr
         if mountpoint == ROOT:
             unified = kind == "cgroup2"
         if kind == "cgroup2":
-            names = frozenset(_read_or_nothing(f"{mountpoint}/cgroup.controllers").split())
+            names = frozenset(read_or_nothing(f"{mountpoint}/cgroup.controllers").split())
             new.insert(0 if mountpoint == ROOT else len(new), Hierarchy(mountpoint, 2, names))
         elif kind == "cgroup":
             words = options.rpartition(" ")[2].split(",")
@@ -117,7 +117,7 @@ class Group:
         """Return the ids of the processes in the group and below it, as our pid namespace sees them."""
         found: set[int] = set()
         for directory in _tree_of(self._processes_directory()):
-            for word in _read_or_nothing(f"{directory}/cgroup.procs").split():
+            for word in read_or_nothing(f"{directory}/cgroup.procs").split():
                 found.add(int(word))
         return sorted(found - {0})
 
@@ -186,10 +186,10 @@ class Group:
     def frozen(self) -> bool:
         """Whether every process of the group is stopped by the freezer."""
         if self._layout.version == 2:
-            events = _read_or_nothing(f"{self._processes_directory()}/cgroup.events")
+            events = read_or_nothing(f"{self._processes_directory()}/cgroup.events")
             return "frozen 1" in events.splitlines()
         directory = self.directory("freezer")
-        return directory is not None and _read_or_nothing(f"{directory}/freezer.state").strip() == "FROZEN"
+        return directory is not None and read_or_nothing(f"{directory}/freezer.state").strip() == "FROZEN"
 
     @property
     def oom_file(self) -> str | None:
@@ -206,7 +206,7 @@ class Group:
     def oom_kills(self) -> int:
         """Return how many processes of the group the kernel has killed for lack of memory."""
         path = self.oom_file
-        for line in _read_or_nothing(path).splitlines() if path else ():
+        for line in read_or_nothing(path).splitlines() if path else ():
             name, _, count = line.partition(" ")
             if name == "oom_kill":
                 return int(count)
@@ -235,7 +235,7 @@ class Group:
         steps = [("memory.limit_in_bytes", limit), ("memory.memsw.limit_in_bytes", swap)]
         if limit is not None and swap is not None:
             # memsw must never be below the limit: the one that grows goes first
-            present = _read_or_nothing(f"{self.directory('memory')}/memory.memsw.limit_in_bytes").strip()
+            present = read_or_nothing(f"{self.directory('memory')}/memory.memsw.limit_in_bytes").strip()
             if swap == UNLIMITED or (present and int(present) < limit):
                 steps.reverse()
         for name, value in (*steps, ("memory.soft_limit_in_bytes", memory.reservation)):
@@ -250,7 +250,7 @@ class Group:
         if memory.swap is not None:
             limit = memory.limit
             if limit is None:
-                present = _read_or_nothing(f"{self.directory('memory')}/memory.max").strip()
+                present = read_or_nothing(f"{self.directory('memory')}/memory.max").strip()
                 limit = int(present) if present.isdigit() else UNLIMITED
             unlimited = memory.swap == UNLIMITED or limit == UNLIMITED
             self._set("memory", "memory.swap.max", "max" if unlimited else str(max(memory.swap - limit, 0)))
@@ -264,7 +264,7 @@ class Group:
             if cpu.shares:
                 self._set("cpu", "cpu.weight", str(weight_of_shares(cpu.shares)))
             if cpu.quota is not None or cpu.period is not None:
-                present = _read_or_nothing(f"{self.directory('cpu')}/cpu.max").split() or ["max", "100000"]
+                present = read_or_nothing(f"{self.directory('cpu')}/cpu.max").split() or ["max", "100000"]
                 quota = present[0] if cpu.quota is None else _max_or(cpu.quota)
                 self._set("cpu", "cpu.max", f"{quota} {cpu.period or present[1]}")
         else:
@@ -397,13 +397,14 @@ def _read(path: str) -> str:
     return b"".join(chunks).decode(errors="surrogateescape")
 
 
-def _read_or_nothing(path: str) -> str:
+def read_or_nothing(path: str) -> str:
+    """Return the text of ``path``, "" if it is not there, or no longer."""
     try:
         return _read(path)
     except (FileNotFoundError, NotADirectoryError):
         return ""
     except OSError as error:
-        if error.errno == errno.ENODEV:  # the group went away under the open file
+        if error.errno in (errno.ENODEV, errno.ESRCH):  # the group, or process, went away under the open file
             return ""
         raise
 

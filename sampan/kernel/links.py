@@ -4,6 +4,7 @@ Names and numbers go in, the kernel's state changes or OSError is raised; who wa
 business of ``sampan.networks``. All calls take the ``Netlink`` socket of the namespace that they act on.
 """
 
+import errno
 import socket
 import struct
 from collections.abc import Sequence
@@ -37,6 +38,7 @@ _RTM_NEWADDR: Final = 20
 _RTM_DELADDR: Final = 21
 _RTM_GETADDR: Final = 22
 _RTM_NEWROUTE: Final = 24
+_RTM_DELROUTE: Final = 25
 _RTM_GETROUTE: Final = 26
 _RTM_NEWNEIGH: Final = 28
 _IFLA_ADDRESS: Final = 1
@@ -65,6 +67,7 @@ _RTA_GATEWAY: Final = 5
 _RT_TABLE_MAIN: Final = 254
 _RTPROT_BOOT: Final = 3
 _RTN_UNICAST: Final = 1
+_RT_SCOPE_NOWHERE: Final = 255
 _NUD_NOARP: Final = 0x40
 _NTF_MASTER: Final = 0x04
 _NDA_LLADDR: Final = 2
@@ -244,6 +247,23 @@ def configure(
 def add_address(netlink: Netlink, index: int, address: IpInterface) -> None:
     """Give interface ``index`` the address ``address``."""
     netlink.send(_request_address(index, address))
+
+
+def set_default_route(netlink: Netlink, index: int, gateway: IpAddress) -> None:
+    """Let the default route of the gateway's family lead by interface ``index``, whatever it was."""
+    request = _request_default_route(index, gateway)
+    request.flags = NLM_F_CREATE | NLM_F_REPLACE
+    netlink.send(request)
+
+
+def remove_default_route(netlink: Netlink, family: int) -> None:
+    """Take the default route of ``family`` (AF_INET, AF_INET6) away; none there is no error."""
+    body = _ROUTE.pack(family, 0, 0, 0, _RT_TABLE_MAIN, 0, _RT_SCOPE_NOWHERE, 0, 0)
+    try:
+        netlink.send(Request(_RTM_DELROUTE, 0, body, "remove the default route"))
+    except OSError as error:
+        if error.errno not in {errno.ESRCH, errno.ENOENT}:
+            raise
 
 
 def remove_address(netlink: Netlink, index: int, address: IpInterface) -> None:

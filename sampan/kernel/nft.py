@@ -29,6 +29,7 @@ from sampan.kernel.netlink import (
 
 NFPROTO_INET: Final = 1  # linux/netfilter.h
 NFPROTO_IPV4: Final = 2
+NFPROTO_IPV6: Final = 10
 FAMILIES: Final = {NFPROTO_INET: "inet", NFPROTO_IPV4: "ip"}
 HOOK_FORWARD: Final = 2
 
@@ -142,10 +143,15 @@ class RulesetEvents:
         """Return the descriptor, for an event loop."""
         return self._netlink.fileno()
 
-    def read(self) -> list[tuple[int, str]]:
-        """Return (kind of message, table) of each change so far. Raises OSError ENOBUFS if some were lost."""
+    def read(self) -> list[tuple[int, int, str]]:
+        """Return (kind of message, family, table) of each change so far.
+
+        Raises OSError ENOBUFS if some were lost.
+        """
         events = [(kind, body) for kind, body in self._netlink.events() if kind in STRUCTURE]
-        return [(kind, _text(parse_attributes(body[4:]).get(_TABLE_ATTRIBUTE))) for kind, body in events]
+        return [
+            (kind, body[0], _text(parse_attributes(body[4:]).get(_TABLE_ATTRIBUTE))) for kind, body in events
+        ]
 
     def close(self) -> None:
         """Stop listening."""

@@ -145,7 +145,9 @@ def choose_pool(config: NetworkConfig, host: HostView, bridge: str, before: Netw
     pools = config.default_address_pools
     if before is not None and before.pools:
         subnet = before.pools[0].subnet
-        still = any(subnet.prefixlen == length and subnet.subnet_of(base) for base, length in pools)
+        still = isinstance(subnet, IPv4Network) and any(
+            subnet.prefixlen == length and subnet.subnet_of(base) for base, length in pools
+        )
         if still and not any(prefix.overlaps(subnet) for prefix, _ in taken):
             return PoolConfig(subnet, subnet, subnet.network_address + 1)
     subnet = choose_subnet(pools, taken)

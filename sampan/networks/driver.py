@@ -19,5 +19,5 @@ class NetworkDriver(Protocol):
     def plan_network(self, network: Network) -> NetworkPlan:
         """Return what ``network`` needs of the host as long as it exists."""
 
-    def plan_endpoint(self, network: Network, endpoint: Endpoint) -> EndpointPlan:
+    def plan_endpoint(self, network: Network, endpoint: Endpoint, *, default_route: bool) -> EndpointPlan:
         """Return what ``endpoint`` of ``network`` needs as long as its sandbox is open."""

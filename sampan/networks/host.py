@@ -14,10 +14,11 @@ from sampan.kernel import links
 from sampan.kernel.netlink import Netlink
 from sampan.networks import apply
 from sampan.networks.defaults import HostView
+from sampan.networks.dns.service import ResolverSockets
 from sampan.networks.drivers.bridge import is_ours
 from sampan.networks.firewall.apply import Firewall
 from sampan.networks.model import Bridge, EndpointPlan, Forward, Network, NetworkPlan, Rule
-from sampan.networks.sandbox import Namespaces
+from sampan.networks.sandbox import Namespaces, Routes
 
 _log = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ class Wiring:
     path: Path | None = None
     links: list[str] = field(default_factory=list)
     forwards: list[Forward] = field(default_factory=list)
+    resolver: ResolverSockets | None = None
 
 
 class HostNetworks:
@@ -108,21 +110,115 @@ class HostNetworks:
             raise ExceptionGroup("networks could not be closed", failures)
 
     def open_sandbox(
-        self, wiring: Wiring, plans: Sequence[EndpointPlan], write_files: Callable[[], None]
+        self,
+        wiring: Wiring,
+        plans: Sequence[EndpointPlan],
+        write_files: Callable[[], None],
+        *,
+        resolver: bool,
     ) -> None:
         """Give ``wiring`` a namespace with the links of ``plans``, publish its ports, write its files.
 
-        Raises HostFailure; ``close_sandbox`` then undoes what was done.
+        ``resolver``: it gets the sockets of one. Raises HostFailure; ``close_sandbox`` then undoes what was
+        done.
         """
         wiring.path = self._namespaces.path_of(wiring.sandbox_id)
         wiring.links = [link.host for plan in plans for link in plan.links]
+        wanted = [link for plan in plans for link in plan.links]
         try:
-            self._namespaces.open_at(wiring.path, [link for plan in plans for link in plan.links])
+            wiring.resolver = self._namespaces.open_at(wiring.path, wanted, resolver=resolver)
             self.publish(wiring.forwards)
         except OSError as error:
             raise HostFailure(_explain(error)) from error
         faults.point("networks.sandbox.files")
         write_files()
+
+    def attach(self, wiring: Wiring, plan: EndpointPlan, *, resolver: bool) -> None:
+        """Give an open sandbox the links of ``plan``; ``resolver``: and the sockets of one.
+
+        Raises HostFailure; ``detach`` undoes what was done.
+        """
+        if wiring.path is None:
+            return
+        try:
+            for link in plan.links:
+                wiring.links.append(link.host)
+                self._namespaces.attach(wiring.path, link)
+            if resolver:
+                wiring.resolver = self._namespaces.open_resolver(wiring.path)
+        except OSError as error:
+            raise HostFailure(_explain(error)) from error
+
+    def detach(self, wiring: Wiring, link: str) -> None:
+        """Take a link from an open sandbox; one that is gone is no error. Raises HostFailure."""
+        try:
+            if link in wiring.links:
+                self._namespaces.detach(link)
+                wiring.links.remove(link)
+        except OSError as error:
+            raise HostFailure(_explain(error)) from error
+
+    def set_routes(self, wiring: Wiring, routes: Routes) -> None:
+        """Set the default routes of an open sandbox. Raises HostFailure."""
+        try:
+            if wiring.path is not None:
+                self._namespaces.set_routes(wiring.path, routes)
+        except OSError as error:
+            raise HostFailure(_explain(error)) from error
+
+    def make_socket(self, path: Path, family: int, kind: int) -> socket.socket:
+        """Return a non-blocking socket of the namespace bound at ``path``. Raises OSError."""
+        return self._namespaces.make_socket(path, family, kind)
+
+    def reopen_resolver(self, wiring: Wiring) -> None:
+        """Make the sockets of a resolver in a sandbox that lived on without the daemon. Raises OSError."""
+        if wiring.path is not None:
+            wiring.resolver = self._namespaces.open_resolver(wiring.path)
+
+    def create_network(self, plan: NetworkPlan, *, bridges: Sequence[str]) -> None:
+        """Make everything that ``plan`` says; ``bridges`` are those of all networks.
+
+        Raises HostFailure; ``remove_network`` undoes it.
+        """
+        try:
+            for bridge in plan.bridges:
+                apply.apply_bridge(self._socket(), bridge)
+            faults.point("networks.create.bridge")
+            if self._firewall is not None and plan.rules:
+                self._firewall.add(plan.rules)
+                self._firewall.pass_foreign(bridges)
+            faults.point("networks.create.firewall")
+            for sysctl in plan.sysctls:
+                apply.apply_sysctl(sysctl)
+        except OSError as error:
+            raise HostFailure(_explain(error)) from error
+
+    def remove_network(self, plan: NetworkPlan, *, bridges: Sequence[str], families: Collection[str]) -> None:
+        """Take back ``create_network``, all of it or the part that was done.
+
+        The other networks have ``bridges`` and rules of ``families``. Raises HostFailure.
+        """
+        try:
+            for bridge in plan.bridges:
+                apply.remove_bridge(self._socket(), bridge)
+            if self._firewall is not None and plan.rules:
+                self._firewall.take_back(plan.rules, families=families)
+                self._firewall.pass_foreign(bridges)
+        except OSError as error:
+            raise HostFailure(_explain(error)) from error
+
+    def _socket(self) -> Netlink:
+        if self._netlink is None:
+            raise HostFailure("the network service is closed")
+        return self._netlink
+
+    def withdraw(self, forwards: Sequence[Forward]) -> None:
+        """Take published ports out of the firewall's maps; those that are not there are no error."""
+        if self._firewall is not None and forwards:
+            try:
+                self._firewall.withdraw(forwards)
+            except OSError as error:
+                raise HostFailure(_explain(error)) from error
 
     def publish(self, forwards: Sequence[Forward]) -> None:
         """Put published ports into the firewall's maps."""
@@ -133,6 +229,9 @@ class HostNetworks:
     def close_sandbox(self, wiring: Wiring) -> None:
         """Take back ``open_sandbox``, all of it or the part that was done. Raises HostFailure at the end."""
         failures: list[str] = []
+        if wiring.resolver is not None:  # an open socket would keep the namespace
+            wiring.resolver.close()
+            wiring.resolver = None
         if self._firewall is not None and wiring.forwards:
             try:
                 self._firewall.withdraw(wiring.forwards)

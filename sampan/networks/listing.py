@@ -4,10 +4,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from sampan.base.errors import InvalidParameter
+from sampan.base.times import parse_moment_ns
 from sampan.networks.model import Network
 from sampan.networks.store import SandboxRow
 from sampan.wire import networks as wire
 
+_PRUNE_FILTERS: Final = frozenset({"label", "label!", "until"})
 _FILTERS: Final = frozenset({"dangling", "driver", "id", "label", "name", "scope", "type"})
 
 
@@ -28,9 +30,12 @@ def describe(network: Network, sandboxes: Iterable[SandboxRow] = ()) -> wire.Net
         created=network.created,
         scope="local",
         driver=network.driver,
-        enable_ipv4=True,
-        enable_ipv6=False,
-        ipam=wire.Ipam(config=pools or (None if network.predefined and network.name != "bridge" else [])),
+        enable_ipv4=network.ipv4,
+        enable_ipv6=network.ipv6,
+        ipam=wire.Ipam(
+            options=network.ipam_options,
+            config=pools or (None if network.predefined and network.name != "bridge" else []),
+        ),
         internal=network.internal,
         attachable=network.attachable,
         ingress=False,
@@ -48,11 +53,20 @@ def _attached(
     for row in sandboxes:
         settings = row.sandbox.networks.get(network.name)
         if settings is not None:
-            address = f"{settings.ip_address}/{settings.ip_prefix_len}" if settings.ip_address else ""
             yield (
                 row.sandbox.container,
-                wire.NetworkContainer(row.name, settings.endpoint_id, settings.mac_address, address),
+                wire.NetworkContainer(
+                    row.name,
+                    settings.endpoint_id,
+                    settings.mac_address,
+                    _with_prefix(settings.ip_address, settings.ip_prefix_len),
+                    _with_prefix(settings.global_ipv6_address, settings.global_ipv6_prefix_len),
+                ),
             )
+
+
+def _with_prefix(address: str, length: int) -> str:
+    return f"{address}/{length}" if address else ""
 
 
 def select(
@@ -75,6 +89,31 @@ def select(
         for network in networks
         if _matches(network, filters)
         and (dangling is None or dangling == (not network.predefined and network.id not in used))
+    ]
+
+
+def select_unused(
+    networks: Iterable[Network], filters: Mapping[str, Sequence[str]], in_use: Iterable[str]
+) -> list[Network]:
+    """Return the networks that prune removes: those of users that are not in use and pass ``filters``.
+
+    Raises InvalidParameter in Docker's words.
+    """
+    for key in filters:
+        if key not in _PRUNE_FILTERS:
+            raise InvalidParameter(f"invalid filter '{key}'")
+    until = [parse_moment_ns(text) for text in filters.get("until", ())]
+    if len(until) > 1:
+        raise InvalidParameter("more than one until filter specified")
+    used = set(in_use)
+    return [
+        network
+        for network in networks
+        if not network.predefined
+        and network.id not in used
+        and all(parse_moment_ns(network.created) <= moment for moment in until)
+        and all(_labelled(network.labels, wanted) for wanted in filters.get("label", ()))
+        and not any(_labelled(network.labels, unwanted) for unwanted in filters.get("label!", ()))
     ]
 
 

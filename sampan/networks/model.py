@@ -5,10 +5,10 @@ being applied. Drivers make plans (pure), ``apply`` performs them.
 """
 
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from typing import Final
 
-from sampan.kernel.links import IpAddress, IpInterface
+from sampan.kernel.links import IpAddress, IpInterface, IpNetwork
 
 BRIDGE: Final = "bridge"
 HOST: Final = "host"
@@ -18,22 +18,37 @@ PREDEFINED: Final = frozenset({BRIDGE, HOST, NONE})
 
 @dataclass(frozen=True, slots=True)
 class PoolConfig:
-    """An IPv4 prefix of a network: where addresses are leased (``range``), and the gateway's own."""
+    """A prefix of a network: where addresses are leased (``range``), and the gateway's own.
 
-    subnet: IPv4Network
-    range: IPv4Network
-    gateway: IPv4Address
+    ``automatic``: the engine chose the subnet, so that containers cannot ask for addresses in it.
+    """
+
+    subnet: IpNetwork
+    range: IpNetwork
+    gateway: IpAddress
     reserved: dict[str, str] = field(default_factory=dict)  # auxiliary addresses by name
+    automatic: bool = False
 
     @property
-    def interface(self) -> IPv4Interface:
+    def interface(self) -> IpInterface:
         """The gateway's address with the prefix length of the subnet."""
-        return IPv4Interface((self.gateway, self.subnet.prefixlen))
+        return with_prefix(self.gateway, self.subnet.prefixlen)
+
+
+def with_prefix(address: IpAddress, length: int) -> IpInterface:
+    """Return ``address`` with the prefix length of its network."""
+    if isinstance(address, IPv4Address):
+        return IPv4Interface((address, length))
+    return IPv6Interface((address, length))
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A segment that endpoints attach to; ``options`` are Docker's ``com.docker.network.*``."""
+    """A segment that endpoints attach to; ``options`` are Docker's ``com.docker.network.*``.
+
+    ``pools`` holds what was asked for, also of a family that the network does not have: ``in_use`` are those
+    that count.
+    """
 
     id: str
     name: str
@@ -44,11 +59,19 @@ class Network:
     attachable: bool = False
     options: dict[str, str] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
+    ipv4: bool = True
+    ipv6: bool = False
+    ipam_options: dict[str, str] | None = None
 
     @property
     def predefined(self) -> bool:
         """Whether the engine made it: such a network cannot be removed, and has no DNS of its own."""
         return self.name in PREDEFINED
+
+    @property
+    def in_use(self) -> tuple[PoolConfig, ...]:
+        """The pools of the families that the network has."""
+        return tuple(pool for pool in self.pools if (self.ipv4 if pool.subnet.version == 4 else self.ipv6))
 
 
 def link_name(endpoint_id: str) -> str:
@@ -58,7 +81,11 @@ def link_name(endpoint_id: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One attachment of a sandbox to a network. ``ifname`` is the interface's name in the sandbox."""
+    """One attachment of a sandbox to a network. ``ifname`` is the interface's name in the sandbox.
+
+    The gateways are the network's, whether or not this endpoint has the default route; None where the network
+    leads nowhere. ``extra`` are link-local addresses that were asked for.
+    """
 
     id: str
     container: str
@@ -66,11 +93,24 @@ class Endpoint:
     gateway: IPv4Address | None
     mac: str
     ifname: str = "eth0"
+    address6: IPv6Interface | None = None
+    gateway6: IPv6Address | None = None
+    extra: tuple[IpInterface, ...] = ()
 
     @property
     def link(self) -> str:
         """The name of the host's end of the link."""
         return link_name(self.id)
+
+    @property
+    def addresses(self) -> tuple[IpInterface, ...]:
+        """The addresses that were leased, IPv4 first."""
+        return tuple(address for address in (self.address, self.address6) if address is not None)
+
+    @property
+    def gateways(self) -> tuple[IpAddress, ...]:
+        """Where a default route would lead, by family."""
+        return tuple(gateway for gateway in (self.gateway, self.gateway6) if gateway is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +120,18 @@ class Forward:
     protocol: str  # tcp, udp, sctp
     host: IpAddress
     host_port: int
-    target: IPv4Address
+    target: IpAddress
     target_port: int
 
     def __str__(self) -> str:
         """Write it as Docker does in messages: ``0.0.0.0:8080:172.17.0.2:80/tcp``."""
-        host = f"[{self.host}]" if self.host.version == 6 else str(self.host)
-        return f"{host}:{self.host_port}:{self.target}:{self.target_port}/{self.protocol}"
+        host, target = (f"[{a}]" if a.version == 6 else str(a) for a in (self.host, self.target))
+        return f"{host}:{self.host_port}:{target}:{self.target_port}/{self.protocol}"
+
+    @property
+    def by_nat(self) -> bool:
+        """Whether the firewall carries it; the rest is the proxy's."""
+        return self.host.version == self.target.version == 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,25 +158,29 @@ class Sysctl:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Effect: one statement of nftables' language in the engine's table; ``chain`` "" adds to no chain."""
+    """Effect: one statement of nftables' language in the engine's table; ``chain`` "" adds to no chain.
+
+    The table exists once for each ``family``, ``ip`` or ``ip6``.
+    """
 
     chain: str
     statement: str
     owner: str
     reason: str
+    family: str = "ip"
 
 
 @dataclass(frozen=True, slots=True)
 class VethLink:
-    """Effect: a veth pair from ``bridge`` to ``ifname`` in the sandbox, with address and route."""
+    """Effect: a veth pair from ``bridge`` to ``ifname`` in the sandbox, with addresses and default routes."""
 
     host: str
     bridge: str
     ifname: str
     mac: str
     mtu: int
-    address: IPv4Interface
-    gateway: IPv4Address | None
+    addresses: tuple[IpInterface, ...]
+    gateways: tuple[IpAddress, ...]
     isolated: bool
     owner: str
     reason: str

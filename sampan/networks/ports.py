@@ -150,7 +150,7 @@ class HostPorts:
         self._held: dict[tuple[str, int], dict[IpAddress, str]] = {}
         self._last: dict[tuple[IpAddress, str, int, int], int] = {}
 
-    def reserve(self, request: PortRequest, target: IPv4Address, holder: str) -> list[Reservation]:
+    def reserve(self, request: PortRequest, target: IpAddress, holder: str) -> list[Reservation]:
         """Take one host port for ``request`` on all its addresses, for the container named ``holder``.
 
         Raises PortTaken in Docker's words, with the name of whoever has the port.
@@ -226,7 +226,7 @@ class HostPorts:
                 return port
         raise PortTaken("all ports are allocated")
 
-    def _bind(self, request: PortRequest, port: int, target: IPv4Address, holder: str) -> list[Reservation]:
+    def _bind(self, request: PortRequest, port: int, target: IpAddress, holder: str) -> list[Reservation]:
         made: list[Reservation] = []
         try:
             for host in request.hosts:

@@ -30,6 +30,7 @@ class PortProxy:
     def __init__(self, listener: socket.socket, forward: Forward) -> None:
         self._listener = listener
         self._forward = forward
+        self._family = socket.AF_INET if forward.target.version == 4 else socket.AF_INET6
         self._tasks = Tasks("proxy")
         self._clients: dict[Any, _Client] = {}
         self._closed = False
@@ -67,7 +68,7 @@ class PortProxy:
 
     async def _relay(self, connection: socket.socket) -> None:
         protocol = connection.proto
-        with connection, socket.socket(socket.AF_INET, socket.SOCK_STREAM, protocol) as backend:
+        with connection, socket.socket(self._family, socket.SOCK_STREAM, protocol) as backend:
             backend.settimeout(0)
             try:
                 await self._loop.sock_connect(backend, (str(self._forward.target), self._forward.target_port))
@@ -109,9 +110,7 @@ class PortProxy:
     def _greet(self, address: Any, ancillary: list[Any]) -> "_Client | None":
         if len(self._clients) >= _UDP_CLIENTS:
             return None
-        backend = socket.socket(
-            socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
-        )
+        backend = socket.socket(self._family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         try:
             backend.connect((str(self._forward.target), self._forward.target_port))
         except OSError:

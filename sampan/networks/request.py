@@ -13,14 +13,17 @@ from sampan.networks.ports import exposed_only, plan_ports
 from sampan.wire.containers import EndpointSettings, PortMap
 
 OPTION_IFNAME: Final = "com.docker.network.endpoint.ifname"
+_OPTIONS: Final = "com.docker.network.endpoint."  # others mean nothing to the drivers here, as in Docker
 
 
 @dataclass(frozen=True, slots=True)
 class SandboxRequest:
     """The network side of a container; ``files`` is where hosts, hostname and resolv.conf are written.
 
-    ``mode`` is ``bridge``, ``default``, ``host``, ``none`` or a network's name or id. ``links`` are resolved
-    by the caller: ``name:alias:address``. Empty dns fields stand for the daemon's settings.
+    ``mode`` is ``bridge``, ``default``, ``host``, ``none`` or a network's name or id; it counts where
+    ``endpoints``, by name or id, are empty, unless ``detached``: then it was taken off every network.
+    ``links`` are resolved by the caller: ``name:alias:address``. Empty dns fields stand for the daemon's
+    settings.
     """
 
     container: str
@@ -39,6 +42,7 @@ class SandboxRequest:
     mac_address: str
     links: Sequence[str]
     files: Path = field(default_factory=Path)
+    detached: bool = False
 
     def settings(self, network: Network) -> EndpointSettings:
         """Return what was asked for on ``network``, by its name or id."""
@@ -62,7 +66,7 @@ def check_request(request: SandboxRequest, networks: Sequence[Network]) -> None:
             "other network"
         )
     for network in networks:
-        _check_endpoint(request.settings(network), network)
+        check_endpoint(request.settings(network), network)
     plan_ports(request.bindings, request.exposed, publish_all=request.publish_all, ipv6=True)
     exposed_only(request.bindings, request.exposed)
     hosts.parse_extra_hosts(request.extra_hosts, ["0.0.0.0"])  # noqa: S104 - any address: the form is checked
@@ -76,19 +80,50 @@ def check_request(request: SandboxRequest, networks: Sequence[Network]) -> None:
             raise InvalidParameter(f"invalid character in {text!r}")
 
 
-def _check_endpoint(settings: EndpointSettings, network: Network) -> None:
+def check_endpoint(settings: EndpointSettings, network: Network) -> None:
+    """Raise InvalidParameter, with every complaint in Docker's words, if ``settings`` cannot be met."""
     errors: list[str] = []
     wanted = settings.ipam_config
-    if wanted is not None and network.predefined and (wanted.ipv4_address or wanted.ipv6_address):
-        errors.append("user-specified IP address is supported on user-defined networks only")
+    if wanted is not None:
+        fixed = [(4, wanted.ipv4_address), (6, wanted.ipv6_address)]
+        for version, text in fixed:
+            if text:
+                errors += _fixed_errors(text, version, network)
+        for text in wanted.link_local_ips or ():
+            address = parse_address(text)
+            if address is None or not address.is_link_local:
+                errors.append(f"invalid link-local IP address: {text}")
     if settings.aliases and network.predefined:
         errors.append("network-scoped aliases are only supported for user-defined networks")
+    errors += [f"invalid alias: {alias!r}" for alias in settings.aliases or () if not alias.isprintable()]
+    for link in settings.links or ():
+        linked, _, alias = link.partition(":")
+        if not linked or ":" in alias:
+            errors.append(f"bad format for links: {link}")
     if errors:
         raise InvalidParameter("invalid endpoint settings:\n" + "\n".join(errors))
     if settings.mac_address:
         parse_mac(settings.mac_address)
-    for option in settings.driver_opts or {}:
-        if option != OPTION_IFNAME:
+    options = settings.driver_opts or {}
+    for option in options:
+        if option.startswith(_OPTIONS) and option != OPTION_IFNAME:
             raise NotImplementedHere(f"driver option {option} of network {network.name} is not supported")
-    if name := (settings.driver_opts or {}).get(OPTION_IFNAME):
-        check_link_name(name)
+    if ifname := options.get(OPTION_IFNAME):
+        check_link_name(ifname)
+
+
+def _fixed_errors(text: str, version: int, network: Network) -> list[str]:
+    address = parse_address(text)
+    if address is None or address.version != version:
+        return [f"invalid IPv{version} address: {text}"]
+    if network.predefined:
+        return ["user-specified IP address is supported on user-defined networks only"]
+    pools = [pool for pool in network.pools if pool.subnet.version == version]
+    if not any(address in pool.subnet for pool in pools):
+        return [f"no configured subnet contains IP address {address}"]
+    if any(pool.automatic for pool in pools):
+        return [
+            "user specified IP address is supported only when connecting to networks with user configured "
+            "subnets"
+        ]
+    return []

@@ -7,43 +7,58 @@ sandboxes of containers that live and takes back everything else.
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
+from ipaddress import IPv6Network
 from pathlib import Path
-from typing import Final
+from typing import Final, ParamSpec, TypeVar
 
 from sampan.base import faults
-from sampan.base.errors import EngineError, HostFailure, InvalidParameter, NotFound
+from sampan.base.errors import EngineError, Forbidden, HostFailure, InvalidParameter, NotFound
 from sampan.base.events import EventBus
 from sampan.base.state import StateDB
 from sampan.base.tasks import Tasks
 from sampan.base.threads import blocking
 from sampan.base.undo import Undo
+from sampan.kernel.links import IpAddress
 from sampan.kernel.threads import DedicatedThread
-from sampan.networks import defaults, files, listing
+from sampan.networks import create, defaults, files, listing
 from sampan.networks.config import NetworkConfig
 from sampan.networks.drivers import DRIVERS
-from sampan.networks.endpoint import Held, adopt_endpoint, create_endpoint, describe_endpoint
+from sampan.networks.endpoint import Attachment, Held, addresses_of, adopt, attach
+from sampan.networks.errors import ActiveEndpoints, AlreadyConnected, NotConnected
 from sampan.networks.firewall import rules
 from sampan.networks.firewall.apply import forget_flows
 from sampan.networks.firewall.watch import FirewallWatch
 from sampan.networks.forwarding import enable_forwarding, restore_forwarding
 from sampan.networks.host import HostNetworks, ipv6_available
-from sampan.networks.ipam.leases import Leases
-from sampan.networks.model import BRIDGE, Endpoint, Forward, Network, NetworkPlan, Rule, link_name
-from sampan.networks.ports import HostPorts, PortTaken, exposed_only, plan_ports
-from sampan.networks.proxy import PortProxy
-from sampan.networks.request import SandboxRequest, check_request
+from sampan.networks.ipam.leases import AddressPools
+from sampan.networks.model import (
+    BRIDGE,
+    HOST,
+    NONE,
+    EndpointPlan,
+    Forward,
+    Network,
+    NetworkPlan,
+    Rule,
+    link_name,
+)
+from sampan.networks.names import Names
+from sampan.networks.publish import Publisher
+from sampan.networks.request import SandboxRequest, check_endpoint, check_request
 from sampan.networks.store import NetworkStore, PortRow, Sandbox, SandboxRow
 from sampan.wire import networks as wire
-from sampan.wire.containers import PortBinding, PortMap
 
 __all__ = ["NetworkConfig", "NetworksService", "Sandbox", "SandboxRequest"]
 
+P = ParamSpec("P")
+T = TypeVar("T")
 _log = logging.getLogger(__name__)
 _SETUP: Final = "failed to set up container networking"
-_TURN: Final = 64  # ports bound or served before other work of the event loop gets its turn
 _DYING_S: Final = 1.0  # a link goes within tens of milliseconds of its namespace
+_ULA: Final = "ula"
 
 
 class NetworksService:
@@ -54,15 +69,17 @@ class NetworksService:
         self._events = events
         self._config = config
         self._host = HostNetworks(exec_root / "netns", firewall=config.iptables)
-        self._ports = HostPorts(listen=config.userland_proxy)
+        self._publisher = Publisher(config)
+        self._names = Names()
         self._thread: DedicatedThread | None = None
-        self._leases: dict[str, Leases] = {}
+        self._pools: dict[str, AddressPools] = {}
         self._open_sandboxes: dict[str, Held] = {}
         self._broken: dict[str, str] = {}
         self._dying: set[str] = set()
         self._reaper: asyncio.TimerHandle | None = None
         self._tasks = Tasks("networks")
         self._watch: FirewallWatch | None = None
+        self._changing = asyncio.Lock()  # one network comes or goes at a time
         self._ipv6 = False
         self._router = True
 
@@ -82,16 +99,13 @@ class NetworksService:
 
     async def _open(self, thread: DedicatedThread, keep: Collection[str]) -> None:
         self._ipv6 = ipv6_available()
+        self._publisher.ipv6 = self._ipv6
         rows = [row for container, row in self._store.sandboxes.items() if container in keep]
         in_use = any(BRIDGE in row.sandbox.networks for row in rows)
         view = await thread.call(self._host.look)
         networks = defaults.predefined(self._store.networks, self._config, view, in_use=in_use)
         self._store.replace_predefined(networks)
-        self._leases = {
-            network.id: Leases(network.pools[0], network.name, network.id)
-            for network in self._store.networks.values()
-            if network.pools
-        }
+        self._pools = {network.id: AddressPools(network) for network in self._store.networks.values()}
         for container in [container for container in self._store.sandboxes if container not in keep]:
             self._store.remove_sandbox(container)
         for row in rows:
@@ -106,7 +120,9 @@ class NetworksService:
         )
         await self._put_firewall(thread)
         for held in list(live):
-            await self._serve(held)
+            await self._publisher.serve(held)
+            if held.needs_names:
+                await self._reopen_resolver(thread, held)
         thread.submit(self._host.refill)
 
     async def close(self, *, remove: bool = False) -> None:
@@ -122,9 +138,8 @@ class NetworksService:
         for container in list(self._open_sandboxes) if remove else ():
             await self.close_sandbox(container)
         for held in self._open_sandboxes.values():
-            await self._stop_serving(held)
-            for reservation in held.reservations:
-                self._ports.release(reservation)
+            await self._names.close(held)
+            await self._publisher.close(held)
         self._open_sandboxes.clear()
         await self._tasks.close()
         thread, self._thread = self._thread, None
@@ -143,7 +158,7 @@ class NetworksService:
         check_request(request, self._networks_of(request))
 
     async def open_sandbox(self, request: SandboxRequest) -> Sandbox:
-        """Open the sandbox of a container: namespace, addresses, published ports, files.
+        """Open the sandbox of a container: namespace, addresses, names, published ports, files.
 
         On failure nothing is left behind. Raises NotFound, InvalidParameter, PortTaken (the holder is named)
         or HostFailure.
@@ -152,30 +167,29 @@ class NetworksService:
         await self.close_sandbox(request.container)
         networks = self._networks_of(request)
         for network in networks:
-            if reason := self._broken.get(network.id):
-                raise HostFailure(f"{_SETUP}: network {network.name} cannot be used: {reason}")
-        held = self._open_sandboxes[request.container] = Held(request.name)
+            self._require_usable(network)
+        held = self._open_sandboxes[request.container] = Held(request.container, request.name)
+        held.dns = tuple(request.dns)
         async with Undo() as undo:
             undo.add(self.close_sandbox, request.container)
-            for number, network in enumerate(networks):
-                held.add(*create_endpoint(request, network, number, self._leases.get(network.id)))
-            endpoints = held.endpoints
-            ports = await self._reserve_ports(request, networks[0], endpoints[0], held)
-            await self._wire(request, networks, endpoints, held)
+            for network in networks:
+                attach(request, network, self._pools.get(network.id), held)
+            faults.point("networks.sandbox.ports")
+            ports = await self._publisher.reserve(request, held)
+            await self._wire(request, networks, held)
             faults.point("networks.sandbox.state")
             sandbox = Sandbox(
                 container=request.container,
                 sandbox_id=held.wiring.sandbox_id,
                 sandbox_key=str(held.wiring.path or ""),
-                networks={
-                    network.name: describe_endpoint(request.settings(network), network, endpoint)
-                    for network, endpoint in zip(networks, endpoints, strict=True)
-                },
+                networks={},
                 ports=ports,
             )
-            rows = [PortRow.of(forward) for forward in held.wiring.forwards]
-            self._store.save_sandbox(SandboxRow(request.name, sandbox, rows))
-            await self._serve(held)
+            self._save(held, sandbox)
+            if held.wiring.resolver is not None:
+                self._names.open(held, self._thread, self._host)
+            self._names.renew(held)
+            await self._publisher.serve(held)
             self._forget_flows(held.wiring.forwards)
         for network in networks:
             self._announce("connect", network, request.container)
@@ -188,38 +202,216 @@ class NetworksService:
 
         Goes on past errors and raises HostFailure at the end.
         """
-        held = self._open_sandboxes.pop(container, None)
-        row = self._store.sandboxes.get(container)
+        held = self._open_sandboxes.get(container)
         if held is None:
             return
-        await self._stop_serving(held)
+        self._names.forget(held)
+        await self._names.close(held)
+        await self._publisher.stop(held)
         try:
             if self._thread is not None and (held.wiring.path or held.wiring.forwards):
                 await self._thread.call(self._host.close_sandbox, held.wiring)
         finally:
-            for reservation in held.reservations:
-                self._ports.release(reservation)
-            held.give_back_leases()
+            self._publisher.release(held)
+            for attached in held.attachments.values():
+                attached.give_back()
+            self._open_sandboxes.pop(container, None)
+            row = self._store.sandboxes.get(container)
             self._store.remove_sandbox(container)
             self._watch_dying(held.wiring.links)
             self._forget_flows(held.wiring.forwards)
-            for name in row.sandbox.networks if row is not None else ():
-                self._announce("disconnect", self.find(name), container)
+            if row is not None:
+                for attached in held.attachments.values():
+                    self._announce("disconnect", attached.network, container)
+
+    async def connect(self, request: SandboxRequest, name: str) -> Sandbox:
+        """Attach the open sandbox of ``request`` to network ``name``, too; its settings are in ``request``.
+
+        On failure everything is as it was. Raises NotFound, InvalidParameter, Forbidden if it is attached
+        already, PortTaken, HostFailure.
+        """
+        network, held = self.find(name), self._held(request.container)
+        if network.id in held.attachments:
+            raise AlreadyConnected(request.name, network.name)
+        self.check_connect(request, network)
+        self._require_usable(network)
+        before, had = list(held.attachments.values()), held.needs_names
+        row = self._store.sandboxes[request.container]
+        async with Undo() as undo:
+            undo.add(self._detach, request, network.id)
+            attached = attach(request, network, self._pools.get(network.id), held)
+            plan = self._plan(attached, default_route=False)
+            resolver = held.needs_names and held.wiring.resolver is None
+            await self._on_host(self._host.attach, held.wiring, plan, resolver=resolver)
+            if resolver:
+                self._names.open(held, self._thread, self._host)
+            await self._settle(request, held, before, row.sandbox, had_names=had)
+        self._announce("connect", network, request.container)
+        return row.sandbox
+
+    async def disconnect(self, request: SandboxRequest, name: str) -> Sandbox:
+        """Detach the open sandbox of ``request`` from network ``name``.
+
+        Raises NotFound, Forbidden if it is not attached, HostFailure.
+        """
+        network, held = self.find(name), self._held(request.container)
+        if network.id not in held.attachments:
+            raise NotConnected(request.container, network.name)
+        await self._detach(request, network.id)
+        self._announce("disconnect", network, request.container)
+        return self._store.sandboxes[request.container].sandbox
+
+    async def _detach(self, request: SandboxRequest, network: str) -> None:
+        """Take an attachment back, the whole of it or the part that was made."""
+        held = self._held(request.container)
+        before, had = list(held.attachments.values()), held.needs_names
+        attached = held.attachments.pop(network, None)
+        if attached is None:
+            return
+        row = self._store.sandboxes[request.container]
+        self._names.remove(attached, held.container)
+        try:
+            await self._on_host(self._host.detach, held.wiring, attached.endpoint.link)
+        finally:
+            attached.give_back()
+        await self._settle(request, held, before, row.sandbox, had_names=had)
+
+    async def _settle(
+        self,
+        request: SandboxRequest,
+        held: Held,
+        before: Sequence[Attachment],
+        sandbox: Sandbox,
+        *,
+        had_names: bool,
+    ) -> None:
+        """Make everything that depends on several networks follow a change: routes, ports, names, files."""
+        gateway = held.gateway()
+        routes: dict[int, tuple[str, IpAddress] | None] = {4: None, 6: None}
+        if gateway is not None:
+            endpoint = gateway.endpoint
+            routes |= {found.version: (endpoint.ifname, found) for found in endpoint.gateways}
+        if not self._ipv6:
+            del routes[6]
+        await self._on_host(self._host.set_routes, held.wiring, routes)
+        old = held.wiring.forwards
+        ports = await self._publisher.follow(request, held, sandbox.ports)
+        if ports is not None:
+            await self._on_host(self._host.withdraw, old)
+            await self._on_host(self._host.publish, held.wiring.forwards)
+            await self._publisher.serve(held)
+            self._forget_flows(held.wiring.forwards)
+            sandbox.ports = ports
+        if not held.needs_names and held.resolver is not None:
+            await self._names.close(held)
+        self._names.renew(held)
+        self._save(held, sandbox)
+        await self._on_host(
+            files.change_files,
+            request,
+            self._config,
+            before=addresses_of(before),
+            after=addresses_of(held.attachments.values()),
+            resolver=(had_names, held.needs_names),
+        )
 
     def sandbox(self, container: str) -> Sandbox | None:
         """Return the open sandbox of ``container``, None if it has none."""
         row = self._store.sandboxes.get(container)
         return row.sandbox if row is not None else None
 
-    def rename(self, container: str, name: str) -> None:
-        """Let the sandbox of ``container`` be known by its new name."""
-        row = self._store.sandboxes.get(container)
-        if row is not None:
-            self._ports.rename(row.name, name)
-            row.name = name
-            self._store.save_sandbox(row)
+    def rename(self, container: str, name: str) -> Sandbox | None:
+        """Let the sandbox of ``container`` be known by its new name; return it, None if there is none."""
+        row, held = self._store.sandboxes.get(container), self._open_sandboxes.get(container)
+        if row is None or held is None:
+            return None
+        self._publisher.rename(row.name, name)
+        for attached in held.attachments.values():
+            if attached.names:
+                others = [known for known in attached.names if known not in {held.name, name}]
+                attached.names = [name, *others]
+        held.name = row.name = name
+        self._names.renew(held)
+        self._save(held, row.sandbox)
+        return row.sandbox
 
     # Networks
+
+    async def create_network(self, body: wire.CreateNetwork) -> wire.CreatedNetwork:
+        """Create a network. Raises InvalidParameter, Conflict, Forbidden, NotFound, HostFailure."""
+        return await self._tasks.finish(self._create_network(body), name=f"create network {body.name}")
+
+    async def _create_network(self, body: wire.CreateNetwork) -> wire.CreatedNetwork:
+        async with self._changing:
+            create.check_create(body, self._store.networks.values())
+            view = await self._on_host(self._host.look)
+            bridge = (body.options or {}).get("com.docker.network.bridge.name", "")
+            around = create.Surroundings(
+                networks=list(self._store.networks.values()),
+                default_pools=self._config.default_address_pools,
+                occupied=lambda: view.occupied(bridge),
+                ula=self._own_ula,
+                ipv6=self._ipv6,
+            )
+            network = create.plan_create(body, around)
+            plan = DRIVERS[network.driver].plan_network(network)
+            async with Undo() as undo:
+                undo.add(self._remove, network)
+                self._store.save_network(network)
+                self._pools[network.id] = AddressPools(network)
+                await self._on_host(self._host.create_network, plan, bridges=self._bridges())
+        self._announce("create", network)
+        return wire.CreatedNetwork(network.id)
+
+    async def remove_network(self, name: str) -> None:
+        """Remove a network. Raises NotFound, Forbidden if it is predefined or has endpoints, HostFailure."""
+        await self._tasks.finish(self._remove_network(name), name=f"remove network {name}")
+
+    async def _remove_network(self, name: str) -> Network:
+        async with self._changing:
+            network = self.find(name)
+            if network.predefined:
+                raise Forbidden(f"{network.name} is a pre-defined network and cannot be removed")
+            active = {
+                held.name: held.attachments[network.id].endpoint.id
+                for held in self._open_sandboxes.values()
+                if network.id in held.attachments
+            }
+            if active:
+                raise ActiveEndpoints(network.name, active)
+            self._broken[network.id] = "it is being removed"
+            await self._remove(network)
+        self._announce("destroy", network)
+        return network
+
+    async def _remove(self, network: Network) -> None:
+        """Take a network off the host and out of the store, whatever there is of it."""
+        self._broken[network.id] = "it is being removed"
+        plan = DRIVERS[network.driver].plan_network(network)
+        try:
+            others = [other for known, other in self._plans() if known.id != network.id]
+            families = {rule.family for other in others for rule in other.rules}
+            await self._on_host(self._host.remove_network, plan, bridges=self._bridges(), families=families)
+        except HostFailure as error:  # somebody took a part of it away, or it was never made
+            _log.info("rules are renewed", extra={"network": network.name, "error": str(error)})
+            if self._thread is not None:
+                await self._put_firewall(self._thread)
+        self._store.remove_network(network.id)
+        self._pools.pop(network.id, None)
+        self._names.drop(network.id)
+        self._broken.pop(network.id, None)
+
+    async def prune(self, filters: Mapping[str, Sequence[str]]) -> list[str]:
+        """Remove the networks that no container is on and that pass ``filters``; return their names."""
+        removed: list[str] = []
+        for network in listing.select_unused(self._store.networks.values(), filters, self._used()):
+            try:
+                await self.remove_network(network.id)
+            except (NotFound, Forbidden):
+                continue  # somebody was faster, or it is in use since
+            removed.append(network.name)
+        self._events.publish("network", "prune", "", {"reclaimed": "0"})
+        return removed
 
     def find(self, name: str) -> Network:
         """Return a network by name, id or unambiguous start of its id. Raises NotFound, InvalidParameter."""
@@ -237,77 +429,111 @@ class NetworksService:
 
     def list_networks(self, filters: Mapping[str, Sequence[str]]) -> list[wire.Network]:
         """Return the networks that pass ``filters``, without their containers. Raises InvalidParameter."""
-        used = {self.find(name).id for row in self._store.sandboxes.values() for name in row.sandbox.networks}
-        chosen = listing.select(self._store.networks.values(), filters, used)
+        chosen = listing.select(self._store.networks.values(), filters, self._used())
         return [listing.describe(network) for network in chosen]
 
-    def inspect(self, name: str) -> wire.Network:
+    def inspect(self, name: str, *, scope: str = "") -> wire.Network:
         """Return network ``name`` with the containers on it. Raises NotFound, InvalidParameter."""
-        return listing.describe(self.find(name), self._store.sandboxes.values())
+        network = self.find(name)
+        if scope not in {"", "local"}:
+            raise NotFound(f"network {name} not found")
+        return listing.describe(network, self._store.sandboxes.values())
+
+    def check_connect(self, request: SandboxRequest, network: Network) -> None:
+        """Raise InvalidParameter, in Docker's words, if ``request`` cannot be attached to ``network``."""
+        if network.name == HOST:
+            raise InvalidParameter(
+                "cannot connect container to host network - container must be created in host network mode"
+            )
+        if network.name == NONE or any(name == NONE for name in request.endpoints if name != network.name):
+            raise InvalidParameter(
+                "container cannot be connected to multiple networks with one of the networks in private "
+                "(none) mode"
+            )
+        check_endpoint(request.settings(network), network)
+
+    def _used(self) -> set[str]:
+        """Return the ids of networks that containers are on."""
+        return {id_ for held in self._open_sandboxes.values() for id_ in held.attachments}
+
+    def _own_ula(self) -> IPv6Network:
+        """Return the engine's unique local prefix, random and kept (RFC 4193, 3.2)."""
+        kept = self._store.host_setting(_ULA)
+        if kept is None:
+            kept = str(IPv6Network((b"\xfd" + os.urandom(5) + bytes(10), 48)))
+            self._store.save_host_setting(_ULA, kept)
+        return IPv6Network(kept)
 
     # The steps of an opening
 
-    def _networks_of(self, request: SandboxRequest) -> list[Network]:
-        """Return the networks of ``request``, that of its mode first (it has the default route)."""
-        names = [BRIDGE if name in {"", "default"} else name for name in (request.mode, *request.endpoints)]
-        return list({network.id: network for network in map(self.find, names)}.values())
+    def _held(self, container: str) -> Held:
+        held = self._open_sandboxes.get(container)
+        if held is None or container not in self._store.sandboxes:
+            raise HostFailure(f"{_SETUP}: container {container} has no sandbox")
+        return held
 
-    async def _reserve_ports(
-        self, request: SandboxRequest, network: Network, endpoint: Endpoint, held: Held
-    ) -> PortMap:
-        """Take the host ports of ``request``; return what inspect shows. Raises PortTaken."""
-        if endpoint.address is None or network.internal:
-            return {}
-        faults.point("networks.sandbox.ports")
-        ports: PortMap = dict.fromkeys(sorted(exposed_only(request.bindings, request.exposed)))
-        requests = plan_ports(
-            request.bindings,
-            request.exposed,
-            publish_all=request.publish_all,
-            default=self._config.ip,
-            ipv6=self._ipv6 and self._config.userland_proxy,
-        )
-        for number, wanted in enumerate(requests, 1):
-            if number % _TURN == 0:
-                await asyncio.sleep(0)
-            try:
-                taken = self._ports.reserve(wanted, endpoint.address.ip, request.name)
-            except PortTaken as error:
-                raise PortTaken(
-                    f"{_SETUP}: driver failed programming external connectivity on endpoint {request.name} "
-                    f"({endpoint.id}): {error}"
-                ) from error
-            held.reservations += taken
-            key = f"{wanted.port}/{wanted.protocol}"
-            shown = [PortBinding(str(r.forward.host), str(r.forward.host_port)) for r in taken]
-            ports[key] = [*(ports[key] or ()), *shown]
-        held.wiring.forwards = [reservation.forward for reservation in held.reservations]
-        return ports
+    def _require_usable(self, network: Network) -> None:
+        if reason := self._broken.get(network.id):
+            raise HostFailure(f"{_SETUP}: network {network.name} cannot be used: {reason}")
 
-    async def _wire(
-        self, request: SandboxRequest, networks: Sequence[Network], endpoints: Sequence[Endpoint], held: Held
-    ) -> None:
+    async def _on_host(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run ``call`` in the wiring thread. Raises HostFailure when the service is closed."""
         if self._thread is None:
             raise HostFailure(f"{_SETUP}: the network service is closed")
-        own = DRIVERS[networks[0].driver].own_namespace
+        return await self._thread.call(call, *args, **kwargs)
+
+    def _networks_of(self, request: SandboxRequest) -> list[Network]:
+        """Return the networks of ``request``, that of its mode first (its interface is ``eth0``)."""
+        if request.detached:
+            return []
+        names = [BRIDGE if name in {"", "default"} else name for name in (request.mode, *request.endpoints)]
+        networks = {network.id: network for network in map(self.find, names)}
+        if request.endpoints:
+            wanted = {self.find(name).id for name in names[1:]}
+            networks = {id_: network for id_, network in networks.items() if id_ in wanted}
+        return list(networks.values())
+
+    def _plan(self, attached: Attachment, *, default_route: bool) -> EndpointPlan:
+        driver = DRIVERS[attached.network.driver]
+        return driver.plan_endpoint(attached.network, attached.endpoint, default_route=default_route)
+
+    def _save(self, held: Held, sandbox: Sandbox) -> None:
+        """Keep the sandbox as it is now."""
+        attachments = list(held.attachments.values())
+        sandbox.networks = {attached.network.name: attached.describe() for attached in attachments}
+        self._store.save_sandbox(
+            SandboxRow(
+                held.name,
+                sandbox,
+                [PortRow.of(forward) for forward in held.wiring.forwards],
+                interfaces={attached.network.name: attached.endpoint.ifname for attached in attachments},
+                dns=list(held.dns),
+            )
+        )
+
+    async def _wire(self, request: SandboxRequest, networks: Sequence[Network], held: Held) -> None:
+        if self._thread is None:
+            raise HostFailure(f"{_SETUP}: the network service is closed")
+        own = all(DRIVERS[network.driver].own_namespace for network in networks)
         write_files = partial(
             files.write_files,
             request,
             self._config,
             on_host=not own,
             ipv6=self._ipv6,
-            addresses=[endpoint.address.ip for endpoint in endpoints if endpoint.address is not None],
+            addresses=addresses_of(held.attachments.values()),
             gateways=self._gateways(),
+            resolver=held.needs_names,
         )
         if not own:
             await self._thread.call(write_files)
             return
-        plans = [
-            DRIVERS[network.driver].plan_endpoint(network, endpoint)
-            for network, endpoint in zip(networks, endpoints, strict=True)
-        ]
+        gateway = held.gateway()
+        plans = [self._plan(each, default_route=each is gateway) for each in held.attachments.values()]
         try:
-            await self._thread.call(self._host.open_sandbox, held.wiring, plans, write_files)
+            await self._thread.call(
+                self._host.open_sandbox, held.wiring, plans, write_files, resolver=held.needs_names
+            )
         except HostFailure as error:
             raise HostFailure(f"{_SETUP}: {error}") from error
 
@@ -330,13 +556,14 @@ class NetworksService:
 
     def plan_firewall(self) -> list[Rule]:
         """Return all rules that the engine wants: its own, those of networks and of published ports."""
-        wanted = rules.plan_base()
-        for network, plan in self._plans():
-            wanted += plan.rules if network.id not in self._broken else ()
+        plans = [plan for network, plan in self._plans() if network.id not in self._broken]
+        wanted = [rule for plan in plans for rule in plan.rules]
+        bases = [rules.plan_base(f) for f in rules.FAMILIES if any(rule.family == f for rule in wanted)]
+        wanted = [rule for base in bases or [rules.plan_base()] for rule in base] + wanted
         if not self._router:
             wanted += rules.plan_no_routing()
         for held in self._open_sandboxes.values():
-            forwards = (forward for forward in held.wiring.forwards if forward.host.version == 4)
+            forwards = (forward for forward in held.wiring.forwards if forward.by_nat)
             wanted += [rules.plan_forward(forward, f"container {held.name}") for forward in forwards]
         return wanted
 
@@ -369,44 +596,36 @@ class NetworksService:
         if ports and self._config.iptables:
             self._tasks.spawn(blocking(forget_flows, ports), name="forget flows")
 
-    # Serving, adopting, forgetting
-
-    async def _serve(self, held: Held) -> None:
-        if not self._config.userland_proxy:
-            return
-        for number, reservation in enumerate(list(held.reservations), 1):
-            if number % _TURN == 0:
-                await asyncio.sleep(0)
-            if reservation.listener is not None:
-                held.proxies.append(PortProxy(reservation.listener, reservation.forward))
-
-    async def _stop_serving(self, held: Held) -> None:
-        proxies, held.proxies = held.proxies, []
-        for proxy in proxies:
-            await proxy.close()
+    # Adopting, forgetting
 
     def _adopt(self, row: SandboxRow) -> None:
         """Take up the sandbox of a container that lived on while the daemon was away."""
         sandbox = row.sandbox
-        held = self._open_sandboxes[sandbox.container] = Held(row.name)
+        held = self._open_sandboxes[sandbox.container] = Held(sandbox.container, row.name)
+        held.dns = tuple(row.dns)
         held.wiring.path = Path(sandbox.sandbox_key) if sandbox.sandbox_key else None
         held.wiring.sandbox_id = sandbox.sandbox_id
         attached = sandbox.networks.values()
-        held.wiring.links = [link_name(settings.endpoint_id) for settings in attached if settings.ip_address]
-        for name, settings in sandbox.networks.items():
+        held.wiring.links = [link_name(settings.endpoint_id) for settings in attached if settings.mac_address]
+        for number, (name, settings) in enumerate(sandbox.networks.items()):
             try:
-                leases = self._leases.get(self.find(name).id)
-                held.add(*adopt_endpoint(sandbox.container, settings, leases))
+                network = self.find(name)
+                ifname = row.interfaces.get(name, f"eth{number}")
+                pools = self._pools.get(network.id)
+                held.attachments[network.id] = adopt(sandbox.container, network, settings, ifname, pools)
             except (EngineError, ValueError) as error:
                 extra = {"container": sandbox.container, "network": name, "error": str(error)}
                 _log.warning("endpoint not adopted", extra=extra)
-        for port in row.ports:
-            reservation = self._ports.restore(port.forward(), row.name)
-            if reservation.listener is None:
-                extra = {"container": sandbox.container, "port": str(reservation.forward)}
-                _log.warning("published port is not held: another program took it", extra=extra)
-            held.reservations.append(reservation)
-            held.wiring.forwards.append(reservation.forward)
+        self._publisher.restore(held, [port.forward() for port in row.ports])
+
+    async def _reopen_resolver(self, thread: DedicatedThread, held: Held) -> None:
+        try:
+            await thread.call(self._host.reopen_resolver, held.wiring)
+        except (HostFailure, OSError) as error:
+            _log.warning("no names", extra={"container": held.container, "error": str(error)})
+            return
+        self._names.open(held, thread, self._host)
+        self._names.renew(held)
 
     def _watch_dying(self, links: Sequence[str]) -> None:
         """See to it that links go whose namespace outlives its bind because a process holds it."""
@@ -420,6 +639,8 @@ class NetworksService:
         if self._thread is not None:
             self._thread.submit(partial(self._host.remove_links, names))
 
-    def _announce(self, action: str, network: Network, container: str) -> None:
-        attributes = {"container": container, "name": network.name, "type": network.driver}
+    def _announce(self, action: str, network: Network, container: str = "") -> None:
+        attributes = {"name": network.name, "type": network.driver}
+        if container:
+            attributes = {"container": container, **attributes}
         self._events.publish("network", action, network.id, attributes)

@@ -6,13 +6,13 @@ contradict them.
 
 import logging
 from collections.abc import Iterator, Sequence
-from ipaddress import IPv4Address, IPv4Network, ip_address
+from ipaddress import ip_address, ip_network
 from typing import Any, Final
 
 import msgspec
 
 from sampan.base.state import StateDB
-from sampan.networks.model import Forward, Network
+from sampan.networks.model import Forward, Network, PoolConfig
 from sampan.wire.containers import EndpointSettings, PortMap
 
 _log = logging.getLogger(__name__)
@@ -49,27 +49,74 @@ class PortRow(msgspec.Struct):
 
     def forward(self) -> Forward:
         """Return what the row describes."""
-        host, target = ip_address(self.host), IPv4Address(self.target)
+        host, target = ip_address(self.host), ip_address(self.target)
         return Forward(self.protocol, host, self.host_port, target, self.target_port)
 
 
 class SandboxRow(msgspec.Struct):
-    """A sandbox with what is needed to close it again, or to adopt it after a restart."""
+    """A sandbox with what is needed to close it again, or to adopt it after a restart.
+
+    ``interfaces`` are names in the sandbox by network name; ``dns`` the name servers that were asked for.
+    """
 
     name: str
     sandbox: Sandbox
     ports: list[PortRow]
     version: int = VERSION
+    interfaces: dict[str, str] = {}
+    dns: list[str] = []
 
 
-def _encode(value: Any) -> str:
-    if isinstance(value, (IPv4Address, IPv4Network)):
-        return str(value)
-    raise NotImplementedError(f"cannot store {type(value)}")
+class PoolRow(msgspec.Struct):
+    """An address pool, addresses as text."""
+
+    subnet: str
+    range: str
+    gateway: str
+    reserved: dict[str, str] = {}
+    automatic: bool = False
+
+    @classmethod
+    def of(cls, pool: PoolConfig) -> "PoolRow":
+        """Return the row of ``pool``."""
+        return cls(str(pool.subnet), str(pool.range), str(pool.gateway), pool.reserved, pool.automatic)
+
+    def pool(self) -> PoolConfig:
+        """Return what the row describes."""
+        subnet, leased = ip_network(self.subnet), ip_network(self.range)
+        return PoolConfig(subnet, leased, ip_address(self.gateway), self.reserved, self.automatic)
 
 
-def _decode(kind: type, value: Any) -> Any:
-    return kind(value)
+class NetworkRow(msgspec.Struct):
+    """A network as it is kept."""
+
+    id: str
+    name: str
+    driver: str
+    created: str
+    pools: list[PoolRow] = []
+    internal: bool = False
+    attachable: bool = False
+    options: dict[str, str] = {}
+    labels: dict[str, str] = {}
+    ipv4: bool = True
+    ipv6: bool = False
+    ipam_options: dict[str, str] | None = None
+    version: int = VERSION
+
+    @classmethod
+    def of(cls, network: Network) -> "NetworkRow":
+        """Return the row of ``network``."""
+        plain = {name: getattr(network, name) for name in _PLAIN}
+        return cls(pools=[PoolRow.of(pool) for pool in network.pools], **plain)
+
+    def network(self) -> Network:
+        """Return what the row describes."""
+        plain = {name: getattr(self, name) for name in _PLAIN}
+        return Network(pools=tuple(row.pool() for row in self.pools), **plain)
+
+
+_PLAIN: Final = tuple(name for name in NetworkRow.__struct_fields__ if name not in {"pools", "version"})
 
 
 class NetworkStore:
@@ -77,8 +124,9 @@ class NetworkStore:
 
     def __init__(self, state: StateDB) -> None:
         self._state = state
-        self._encoder = msgspec.json.Encoder(enc_hook=_encode)
-        self.networks: dict[str, Network] = dict(self._load(_NETWORKS, Network))
+        self._encoder = msgspec.json.Encoder()
+        rows = self._load(_NETWORKS, NetworkRow)
+        self.networks: dict[str, Network] = {key: row.network() for key, row in rows}
         self.sandboxes: dict[str, SandboxRow] = dict(self._load(_SANDBOXES, SandboxRow))
 
     def replace_predefined(self, networks: Sequence[Network]) -> None:
@@ -93,7 +141,7 @@ class NetworkStore:
     def save_network(self, network: Network) -> None:
         """Keep ``network``, also over a power cut."""
         self.networks[network.id] = network
-        self._state.put(_NETWORKS, network.id, self._encoder.encode(network), durable=True)
+        self._state.put(_NETWORKS, network.id, self._encoder.encode(NetworkRow.of(network)), durable=True)
 
     def remove_network(self, network: str) -> None:
         """Forget the network with the id ``network``."""
@@ -123,7 +171,7 @@ class NetworkStore:
             self._state.put(_HOST, key, value.encode())
 
     def _load(self, table: str, kind: type[Any]) -> Iterator[tuple[str, Any]]:
-        decoder = msgspec.json.Decoder(kind, dec_hook=_decode)
+        decoder = msgspec.json.Decoder(kind)
         for key, document in self._state.load(table).items():
             try:
                 yield key, decoder.decode(document)

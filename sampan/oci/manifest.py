@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from sampan.oci.descriptor import Descriptor, InvalidDocument, ListedDescriptor, check_media_type, decode
-from sampan.oci.media_types import OCI_MANIFEST
+from sampan.oci.media_types import DOCKER_MANIFEST, OCI_MANIFEST
 
 MAX_LAYERS: Final = 500  # overlayfs in one mount(2) call ends about there
 MAX_MANIFESTS: Final = 4096
@@ -86,6 +86,15 @@ class _NewManifest(msgspec.Struct, rename="camel", omit_defaults=True):
 
 def render_manifest(config: Descriptor, layers: list[Descriptor]) -> bytes:
     """Return the bytes of a new OCI manifest."""
+    return _render(OCI_MANIFEST, config, layers)
+
+
+def render_docker_manifest(config: Descriptor, layers: list[Descriptor]) -> bytes:
+    """Return the bytes of a new schema 2 manifest of Docker, which every registry takes."""
+    return _render(DOCKER_MANIFEST, config, layers)
+
+
+def _render(media_type: str, config: Descriptor, layers: list[Descriptor]) -> bytes:
     if not layers:
         raise InvalidDocument("invalid image manifest: a manifest needs at least one layer")
-    return msgspec.json.encode(_NewManifest(2, OCI_MANIFEST, config, layers))
+    return msgspec.json.encode(_NewManifest(2, media_type, config, layers))

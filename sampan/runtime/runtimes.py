@@ -48,7 +48,7 @@ class Runtime:
         return found
 
     def descriptor(self) -> int | None:
-        """Return a descriptor to run the program from, or None if it is to be run by its path.
+        """Return a descriptor to run the program from, or None if it is to be run by its path (a script is).
 
         crun then need not copy itself at each start (about 1.5 ms). The copy follows an upgrade of crun.
         """
@@ -60,7 +60,7 @@ class Runtime:
         if identity != self._copied:
             self.close()
             try:
-                self._copy = sealed_copy(path)
+                self._copy = sealed_copy(path) if _is_binary(path) else None
             except OSError as error:
                 _log.warning("no sealed copy of the runtime", extra={"path": path, "reason": str(error)})
             self._copied = identity
@@ -83,6 +83,11 @@ class Runtime:
         if self._copy is not None:
             os.close(self._copy)
             self._copy = None
+
+
+def _is_binary(path: str) -> bool:
+    with Path(path).open("rb") as file:
+        return file.read(4) == b"\x7fELF"
 
 
 class Runtimes:

@@ -99,11 +99,14 @@ def compare_trees(new: int, old: int | None, *, ready_ns: int = 0) -> Iterator[D
             stack.pop()
 
 
-def roots_differ(new: int, old: int | None) -> bool:
-    """Return whether the root directories' own attributes differ; a root over nothing counts as different."""
+def root_difference(new: int, old: int | None) -> Difference:
+    """Return how the root directories' own attributes differ; a root over nothing counts as different."""
     if old is None:
-        return True
-    return _directory_differs(new, old, b"", os.fstat(new), os.fstat(old))
+        return Difference(b"", ChangeKind.MODIFIED)
+    status, before = os.fstat(new), os.fstat(old)
+    looks = (status.st_mode, status.st_uid, status.st_gid) != (before.st_mode, before.st_uid, before.st_gid)
+    held = _directory_differs(new, old, b"", status, before)
+    return Difference(b"", ChangeKind.MODIFIED, shown=looks, held=held)
 
 
 def changed_size(delta: Delta) -> int:
@@ -133,10 +136,15 @@ def held_only(differences: Sequence[Difference]) -> list[Difference]:
 
 
 def without(differences: Sequence[Difference], paths: Container[bytes]) -> list[Difference]:
-    """Return ``differences`` with additions at ``paths`` counted only for what else is below them."""
+    """Return ``differences`` with additions at ``paths`` counted only for what else is below them.
+
+    Nor does a directory count in which such an addition has changed nothing but the time.
+    """
+    ignored = {d.path for d in differences if d.kind is ChangeKind.ADDED and d.path in paths}
+    touched = {path.rpartition(b"/")[0] for path in ignored}
     return [
         Difference(d.path, d.kind, shown=False, held=False)
-        if d.kind is ChangeKind.ADDED and d.path in paths
+        if d.path in ignored or (d.path in touched and d.kind is ChangeKind.MODIFIED and not d.shown)
         else d
         for d in differences
     ]

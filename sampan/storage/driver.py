@@ -92,12 +92,12 @@ class Difference:
 class Delta:
     """The differences of a snapshot in depth-first order, and the directory to read their contents from.
 
-    ``tree`` is a descriptor, open as long as the delta's context. ``root`` tells whether the root directory's
-    own attributes differ.
+    ``tree`` is a descriptor, open as long as the delta's context. ``root`` tells how the root directory's own
+    attributes differ; its path is empty.
     """
 
     tree: int
-    root: bool
+    root: Difference
     differences: Sequence[Difference]
 
 

@@ -5,6 +5,7 @@ the container makes of its directories meanwhile, nothing outside is reached. Ma
 here, they are names like others. The rules are Docker's (pkg/archive, archive.go, "Unpack").
 """
 
+import errno
 import os
 import stat
 from collections.abc import Callable
@@ -76,22 +77,46 @@ def open_inside(root: int, path: bytes, flags: int) -> int:
 
 
 def make_directories(root: int, path: bytes) -> int:
-    """Return a descriptor of the directory ``path``; what is missing of it is made (root's, 0755)."""
-    try:
-        return open_inside(root, path, _OPEN)
-    except FileNotFoundError:
-        if path in (b"", b"/"):
-            raise
-    above, _, name = path.rstrip(b"/").rpartition(b"/")
-    parent = make_directories(root, above)
+    """Return a descriptor of the directory ``path``; what is missing of it is made (root's, 0755).
+
+    A link on the way is followed if it leads somewhere. Raises OSError.
+    """
+    fd, missing = _open_deepest(root, path.rstrip(b"/"))
+    for name in reversed(missing):
+        parent = fd
+        try:
+            fd = _make_directory(parent, name)
+        finally:
+            os.close(parent)
+    return fd
+
+
+def _open_deepest(root: int, path: bytes) -> tuple[int, list[bytes]]:
+    """Return the lowest directory that is there on the way to ``path``, and the names below, last first."""
+    missing: list[bytes] = []
+    while True:
+        try:
+            return open_inside(root, path, _OPEN), missing
+        except FileNotFoundError:
+            if not path:
+                raise
+            path, _, name = path.rpartition(b"/")
+            if name:
+                missing.append(name)
+
+
+def _make_directory(parent: int, name: bytes) -> int:
     try:
         os.mkdir(name, 0o755, dir_fd=parent)
         os.chmod(name, 0o755, dir_fd=parent)  # noqa: S103 - as mkdir -p does, whatever the umask
     except FileExistsError:
-        pass  # somebody was quicker, or it is a link to nowhere: then the next step says so
-    finally:
-        os.close(parent)
-    return open_inside(root, path, _OPEN)
+        pass  # somebody was quicker; if it is a link, opening it says that it leads nowhere
+    try:
+        return os.open(name, _OPEN | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENOTDIR):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name) from error
+        raise
 
 
 class _Extractor:

@@ -51,7 +51,8 @@ def pack_delta(delta: Delta, *, ignore: Collection[bytes] = ()) -> Iterator[byte
 
     Raises InvalidParameter if a name cannot be in a layer because it would mean a deletion there.
     """
-    differences = held_only(without(delta.differences, ignore))
+    root, *rest = without([delta.root, *delta.differences], ignore)
+    differences = [*([root] if root.held else ()), *held_only(rest)]
     for difference in differences:
         if difference.path.rpartition(b"/")[2].startswith(WHITEOUT):
             raise InvalidParameter(
@@ -72,7 +73,7 @@ def pack_named(
 
     ``name`` turns paths of the tree into names in the archive. What cannot be read (files of /proc that
     refuse, what vanishes meanwhile) is left out, as ``docker cp`` does; so are the contents of directories
-    on devices of ``closed``.
+    on devices of ``closed``. Times are in whole seconds.
     """
     entries = () if path else walk(root, closed=closed)
     paths = chain((path,), (entry for entry, _ in entries))
@@ -97,8 +98,6 @@ def _backup_pieces(root: int) -> Iterator[bytes]:
 
 def _delta_pieces(delta: Delta, differences: Sequence[Difference]) -> Iterator[bytes]:
     with _Packer(delta.tree) as packer:
-        if delta.root:
-            yield from packer.entry(b"")
         for difference in differences:
             if difference.kind is ChangeKind.DELETED:
                 above, _, name = difference.path[1:].rpartition(b"/")
@@ -117,7 +116,7 @@ def _tree_pieces(root: int) -> Iterator[bytes]:
 
 
 def _readable_pieces(root: int, paths: Iterable[bytes], name: Callable[[bytes], bytes]) -> Iterator[bytes]:
-    with _Packer(root, name) as packer:
+    with _Packer(root, name, tick_ns=10**9) as packer:
         for path in paths:
             pieces = packer.entry(path)
             try:
@@ -154,11 +153,13 @@ class _Packer:
         root: int,
         name: Callable[[bytes], bytes] = lambda path: path[1:] or b".",
         *,
+        tick_ns: int = 1,
         sparse: bool = False,
     ) -> None:
         self._root = root
         self._sparse = sparse
         self._name = name
+        self._tick_ns = tick_ns
         self._links: dict[tuple[int, int], bytes] = {}
         self._above = b""
         self._directory = os.dup(root)
@@ -189,7 +190,7 @@ class _Packer:
                 status.st_uid,
                 status.st_gid,
                 0,
-                status.st_mtime_ns,
+                status.st_mtime_ns // self._tick_ns * self._tick_ns,
                 xattrs=content_xattrs(fd),
             )
             if kind == DIRECTORY:

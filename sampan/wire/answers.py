@@ -10,6 +10,12 @@ class CreatedExec(msgspec.Struct, rename="pascal"):
     id: str
 
 
+class CommittedImage(msgspec.Struct, rename="pascal"):
+    """POST /commit."""
+
+    id: str
+
+
 class UpdatedContainer(msgspec.Struct, rename="pascal"):
     """POST /containers/{id}/update."""
 

@@ -132,3 +132,10 @@ class PrunedImages(msgspec.Struct, rename="pascal"):
 
     images_deleted: list[RemovedImage] | None
     space_reclaimed: int
+
+
+class DistributionInspect(msgspec.Struct, rename="pascal"):
+    """GET /distribution/{name}/json."""
+
+    descriptor: OCIDescriptor
+    platforms: list[OCIPlatform]

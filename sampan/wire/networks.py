@@ -3,6 +3,8 @@
 import msgspec
 from msgspec import field
 
+from sampan.wire.containers import EndpointSettings
+
 
 class IpamConfig(msgspec.Struct, rename="pascal", omit_defaults=True):
     """One address pool of a network; empty fields are chosen by the engine."""
@@ -71,6 +73,20 @@ class CreateNetwork(msgspec.Struct, rename="pascal"):
     options: dict[str, str] | None = None
     labels: dict[str, str] | None = None
     check_duplicate: bool | None = None
+
+
+class ConnectContainer(msgspec.Struct, rename="pascal"):
+    """Body of POST /networks/{id}/connect."""
+
+    container: str = ""
+    endpoint_config: EndpointSettings | None = None
+
+
+class DisconnectContainer(msgspec.Struct, rename="pascal"):
+    """Body of POST /networks/{id}/disconnect; Force: also a container that is no more."""
+
+    container: str = ""
+    force: bool = False
 
 
 class CreatedNetwork(msgspec.Struct, rename="pascal"):

@@ -12,6 +12,13 @@ class ErrorMessage(msgspec.Struct):
     message: str
 
 
+class AuthStatus(msgspec.Struct, rename="pascal"):
+    """The answer of POST /auth."""
+
+    status: str
+    identity_token: str = ""
+
+
 class VersionComponent(msgspec.Struct, rename="pascal"):
     name: str
     version: str
@@ -139,6 +146,7 @@ class Info(msgspec.Struct, rename="pascal"):
     init_binary: str
     security_options: list[str]
     warnings: list[str] | None
+    host_lacks: list[str] = []  # ours alone: what the host cannot do, a sentence each
     default_address_pools: list[AddressPool] | UnsetType = UNSET
     firewall_backend: FirewallBackend | UnsetType = UNSET
     bridge_nf_iptables: bool | UnsetType = UNSET

@@ -10,6 +10,7 @@ import tarfile
 from pathlib import Path
 from typing import Final
 
+from benchmarks import machine
 from benchmarks.engine import BUSYBOX, LARGE
 from support.images import busybox_archive
 
@@ -68,7 +69,7 @@ def _bootstrap(root: Path) -> None:
         "--quiet",
         "--variant=minbase",
         "--include=python3-minimal",
-        "stable",
+        machine.codename(),  # its keys are here
         str(fresh),
     ]
     if subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode == 0:

@@ -44,6 +44,11 @@ def look() -> Machine:
     )
 
 
+def codename() -> str:
+    """Return the distribution's name of this release ("bookworm")."""
+    return _field("/etc/os-release", "VERSION_CODENAME=") or "stable"
+
+
 def load() -> list[float]:
     """Return the load averages of the last 1, 5 and 15 minutes."""
     return [round(number, 2) for number in os.getloadavg()]

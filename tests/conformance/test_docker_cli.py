@@ -172,11 +172,11 @@ def test_events_tell_the_life_of_a_container(docker_cli: Daemon) -> None:
 
 
 def test_events_are_followed_live(docker_cli: Daemon, cli_environment: dict[str, str]) -> None:
-    command = ["docker", "events", "--since", "1", "--format", "{{.Action}}", "--filter", "container=live"]
+    command = ["docker", "events", "--since", "1", "--format", "{{.Action}}", "--filter", "container=followed"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=cli_environment) as watcher:
         assert watcher.stdout is not None
-        docker_cli.cli("create", "--name", "live", "busybox", "true")
-        docker_cli.cli("rm", "live")
+        docker_cli.cli("create", "--name", "followed", "busybox", "true")
+        docker_cli.cli("rm", "followed")
         assert [watcher.stdout.readline().strip() for _ in range(2)] == ["create", "destroy"]
         watcher.terminate()
 

@@ -1,112 +1,189 @@
 """Every step of a start fails in turn, and the daemon is killed at each of them: nothing may stay behind."""
 
+import os
 import random
+import signal
 import threading
 import time
+from collections.abc import Iterator
 
 import docker
 import pytest
-from support.daemon import Daemon
+from support.daemon import Daemon, remove_everything, running_daemon
+from support.images import load_busybox
+from support.plain_http import ask, unix
 from support.traces import assert_none_left, look
 
 pytestmark = pytest.mark.root
 
+CYCLES = 200
+
 STEPS = (
+    "storage.create",
     "containers.start.rootfs",
-    "containers.start.network",
-    "containers.start.spec",
-    "containers.start.process",
-)
-NETWORK_STEPS = (
     "networks.sandbox.netns",
     "networks.sandbox.link",
     "networks.sandbox.address",
+    "networks.sandbox.firewall",
     "networks.sandbox.ports",
+    "networks.sandbox.files",
+    "networks.sandbox.state",
+    "containers.start.network",
+    "containers.start.spec",
+    "runtime.start.files",
+    "runtime.start.shim",
+    "containers.start.process",
 )
 
 
-@pytest.mark.parametrize("step", [*STEPS, *NETWORK_STEPS])
-def test_a_start_that_fails_leaves_nothing(own_daemon: Daemon, step: str) -> None:
-    own_daemon.stop()
-    own_daemon.start(environment={"SAMPAN_FAULTS": step})
-    before = look(own_daemon)
-    client = own_daemon.client()
+@pytest.fixture(scope="module")
+def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A daemon with the image, to be started again with a fault."""
+    with running_daemon(tmp_path_factory.mktemp("faulty")) as daemon:
+        load_busybox(daemon)
+        yield daemon
+
+
+@pytest.fixture
+def victim(faulty: Daemon) -> Iterator[Daemon]:
+    """The daemon; when the test ends, nothing is left in its folders nor on the host."""
+    before, files = look(faulty), files_of(faulty)
+    yield faulty
+    if not faulty.running:
+        faulty.start()
+    remove_everything(faulty)
+    assert_none_left(before, faulty)
+    assert_files_are(files, faulty)
+
+
+def files_of(daemon: Daemon) -> frozenset[str]:
+    """Return what lies in the daemon's folders, but for the database and what a running daemon keeps."""
+    kept = ("state.db", "sampan.sock", "s.sock", "containers")  # the last: made at the first start
+    paths = (path for root in (daemon.data_root, daemon.exec_root) for path in root.rglob("*"))
+    return frozenset(str(path) for path in paths if not path.name.startswith(kept))
+
+
+def assert_files_are(before: frozenset[str], daemon: Daemon) -> None:
+    """Fail unless the daemon's folders hold what they held ``before``; a removal ends a moment later."""
+    deadline = time.monotonic() + 10
+    while (after := files_of(daemon)) != before and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert sorted(after - before) == []
+    assert sorted(before - after) == []
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_start_that_fails_leaves_nothing(victim: Daemon, step: str) -> None:
+    victim.stop()
+    victim.start(environment={"SAMPAN_FAULTS": step})
+    before = look(victim)
+    client = victim.client()
     container = client.containers.create("busybox", "sleep 100", name="victim", ports={"80/tcp": 8080})
     with pytest.raises(docker.errors.APIError, match=f"injected fault at {step}"):
         container.start()
-    assert_none_left(before, own_daemon)
+    assert_none_left(before, victim)
     container.reload()
     assert container.status == "created"
     assert step in container.attrs["State"]["Error"]
-    own_daemon.stop()
-    own_daemon.start()
+    victim.stop()
+    victim.start()
     container.start()
     container.remove(force=True)
     client.close()
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_a_daemon_killed_in_a_start_is_cleaned_up_after(own_daemon: Daemon, step: str) -> None:
-    before = look(own_daemon)
-    own_daemon.stop()
-    own_daemon.start(environment={"SAMPAN_FAULTS": f"{step}=kill"})
-    client = own_daemon.client()
+def test_a_daemon_killed_in_a_start_is_cleaned_up_after(victim: Daemon, step: str) -> None:
+    before = look(victim)
+    victim.stop()
+    victim.start(environment={"SAMPAN_FAULTS": f"{step}=kill"})
+    client = victim.client()
     container = client.containers.create("busybox", "sleep 100", name="victim", ports={"80/tcp": 8080})
     with pytest.raises((docker.errors.APIError, OSError)):
         container.start()
-    own_daemon.wait()
-    own_daemon.start()
+    assert victim.wait() == -signal.SIGKILL
+    victim.start()
     container.reload()
     assert container.status in ("created", "exited")
-    assert_none_left(before, own_daemon)
+    assert_none_left(before, victim)
     container.start()
     container.remove(force=True)
     client.close()
 
 
+@pytest.mark.parametrize("step", ["containers.create.save", "storage.remove"])
+def test_other_changes_that_fail_leave_nothing(victim: Daemon, step: str) -> None:
+    victim.stop()
+    victim.start(environment={"SAMPAN_FAULTS": step})
+    client = victim.client()
+    volumes = {"some-data": {"bind": "/data"}}
+    if step == "containers.create.save":
+        with pytest.raises(docker.errors.APIError, match=f"injected fault at {step}"):
+            client.containers.create("busybox", "true", name="victim", volumes=volumes)
+        assert client.containers.list(all=True) == []
+        assert client.volumes.list() == []
+    else:
+        container = client.containers.run("busybox", "true", name="victim", detach=True)
+        container.wait()
+        container.remove()
+        assert client.containers.list(all=True) == []
+    victim.stop()
+    victim.start()
+    client.containers.create("busybox", "true", name="victim").remove()
+    client.close()
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_daemon_killed_at_random_points_loses_nothing(own_daemon: Daemon) -> None:
-    """200 cycles of run, stop and remove, with the daemon killed about every eighth of them."""
-    before = look(own_daemon)
-    chooser = random.Random(20)  # noqa: S311 - the same points in every run
-    kills = 0
-    done = 0
-    while done < 200:
-        stop = threading.Event()
-        failures: list[BaseException] = []
-
-        def cycle(stop: threading.Event = stop, failures: list[BaseException] = failures) -> None:
-            nonlocal done
-            client = own_daemon.client()
-            try:
-                while not stop.is_set() and done < 200:
-                    container = client.containers.run(
-                        "busybox", "sleep 100", detach=True, ports={"80/tcp": None}
-                    )
-                    container.stop(timeout=0)
-                    container.remove()
-                    done += 1
-            except (docker.errors.APIError, OSError) as error:
-                failures.append(error)
-            finally:
-                client.close()
-
-        worker = threading.Thread(target=cycle)
-        worker.start()
-        worker.join(chooser.uniform(0.05, 0.6))
-        own_daemon.kill()
+def test_a_daemon_killed_at_random_points_loses_nothing(victim: Daemon) -> None:
+    """200 cycles of run, stop and remove, with the daemon killed every few of them, at any moment."""
+    before, files = look(victim), files_of(victim)
+    chooser = random.Random(20)  # noqa: S311 - about the same points in every run
+    done = kills = 0
+    while done < CYCLES:
+        cycles = Cycles(victim, CYCLES - done)
+        cycles.join(chooser.uniform(0.02, 0.6))
+        victim.kill()
         kills += 1
-        stop.set()
-        worker.join(30)
-        assert not worker.is_alive()
-        own_daemon.start()
-        client = own_daemon.client()
-        for container in client.containers.list(all=True):
-            container.remove(force=True)
-        client.close()
+        cycles.join(30)
+        assert not cycles.is_alive()
+        assert cycles.failures == []
+        done += cycles.done
+        victim.start()
+        for left in ask(victim, "GET /containers/json?all=1"):
+            with unix(victim) as client:  # one that is to remove itself may be quicker
+                assert client.ask(f"DELETE /containers/{left['Id']}?force=1")[0] in (204, 404, 409)
     assert kills >= 10
-    assert_none_left(before, own_daemon)
+    assert_none_left(before, victim)
+    assert_files_are(files, victim)
+
+
+class Cycles(threading.Thread):
+    """Runs, stops and removes containers until there were ``wanted`` or the daemon has gone."""
+
+    def __init__(self, daemon: Daemon, wanted: int) -> None:
+        super().__init__()
+        self._daemon = daemon
+        self._wanted = wanted
+        self.done = 0
+        self.failures: list[BaseException] = []
+        self.start()
+
+    def run(self) -> None:
+        document = {"Image": "busybox", "Cmd": ["sleep", "100"], "ExposedPorts": {"80/tcp": {}}}
+        try:
+            while self.done < self._wanted:
+                host = {"PublishAllPorts": True, "AutoRemove": self.done % 4 == 3}
+                name = ask(self._daemon, "POST /containers/create", {**document, "HostConfig": host})["Id"]
+                ask(self._daemon, f"POST /containers/{name}/start")
+                if not host["AutoRemove"]:
+                    ask(self._daemon, f"POST /containers/{name}/stop?t=0")
+                ask(self._daemon, f"DELETE /containers/{name}?force={host['AutoRemove']}")
+                self.done += 1
+        except OSError:
+            pass  # the daemon has been killed
+        except BaseException as error:
+            self.failures.append(error)
 
 
 def test_a_container_outlives_the_daemon(own_daemon: Daemon) -> None:
@@ -129,6 +206,7 @@ def test_a_container_outlives_the_daemon(own_daemon: Daemon) -> None:
     stream._sock.sendall(b"after the restart\n")
     header = stream._sock.recv(8)
     assert stream._sock.recv(header[7]) == b"after the restart\n"
+    stream._sock.close()
     stream.close()
     long.reload()
     assert long.status == "running"
@@ -141,8 +219,6 @@ def test_a_killed_shim_ends_its_container(daemon: Daemon, client: docker.DockerC
     container = client.containers.run("busybox", "sleep 1000", detach=True)
     for shim in look(daemon).shims:
         if container.id in shim:
-            import os
-
             os.kill(int(shim.partition(":")[0]), 9)
     assert container.wait(timeout=20)["StatusCode"] == 137
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import docker
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+PATIENCE = 30 if "TESTVM" in os.environ else 1  # an emulated machine is that much slower
 
 
 class Daemon:
@@ -67,7 +68,7 @@ class Daemon:
                 cwd=CHECKOUT,
                 env={**self._environment, **(environment or {})},
             )
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 20 * PATIENCE
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
                 raise RuntimeError(f"sampand ended with {self._process.returncode}:\n{self.log.read_text()}")
@@ -81,15 +82,15 @@ class Daemon:
         """End the daemon with SIGTERM; return its exit code."""
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(30)
+        return self._process.wait(30 * PATIENCE)
 
     def kill(self) -> None:
         """End the daemon with SIGKILL, in the middle of whatever it does."""
         assert self._process is not None
         self._process.kill()
-        self._process.wait(30)
+        self._process.wait(30 * PATIENCE)
 
-    def wait(self, timeout: float = 30) -> int:
+    def wait(self, timeout: float = 30 * PATIENCE) -> int:
         """Wait for the daemon's own end; return its exit code (negative: a signal)."""
         assert self._process is not None
         return self._process.wait(timeout)
@@ -99,7 +100,7 @@ class Daemon:
         return self._process is not None and self._process.poll() is None
 
     def client(self) -> docker.DockerClient:
-        return docker.DockerClient(base_url=self.url, timeout=60)
+        return docker.DockerClient(base_url=self.url, timeout=60 * PATIENCE)
 
     def open_files(self) -> int:
         return sum(1 for _ in Path(f"/proc/{self.pid}/fd").iterdir())
@@ -111,7 +112,12 @@ class Daemon:
         environment = {**os.environ, "DOCKER_HOST": self.url, "HOME": str(self.folder)}
         environment.pop("DOCKER_TLS_VERIFY", None)
         done = subprocess.run(  # type: ignore[call-overload]
-            [*program, *args], capture_output=True, text=True, timeout=60, env=environment, **options
+            [*program, *args],
+            capture_output=True,
+            text=True,
+            timeout=60 * PATIENCE,
+            env=environment,
+            **options,
         )
         if check and done.returncode:
             raise AssertionError(f"{args} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
@@ -138,11 +144,13 @@ def running_daemon(folder: Path, *flags: str) -> Iterator[Daemon]:
 
 
 def remove_everything(daemon: Daemon) -> None:
-    """Remove every container of ``daemon``, and wait until their removal is done."""
+    """Remove every container and network of ``daemon``, and wait until their removal is done."""
     client = daemon.client()
     try:
         for container in client.containers.list(all=True, ignore_removed=True):
             with contextlib.suppress(docker.errors.NotFound, docker.errors.APIError):
                 container.remove(force=True, v=True)
+        for network in client.networks.list(filters={"type": "custom"}):
+            network.remove()
     finally:
         client.close()

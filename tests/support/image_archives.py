@@ -4,7 +4,7 @@ import hashlib
 import io
 import json
 import tarfile
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Generator, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +57,10 @@ class FakeStorage(Snapshots):
 
     def graph_data(self, key: str) -> dict[str, str]:
         return {"LowerDir": key}
+
+    def diff(self, key: str, parent: str | None) -> Generator[bytes, None, None]:
+        assert self.snapshots[key][0] == parent
+        yield layer(*self.snapshots[key][1])
 
 
 def digest(data: bytes) -> str:

@@ -16,7 +16,7 @@ def make_pki(folder: Path) -> Path:
         subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True)
 
     openssl(*new, "-x509", "-days", "2", "-subj", "/CN=test ca", "-keyout", "ca-key.pem", "-out", "ca.pem")
-    (folder / "ext").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
+    (folder / "ext").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1,IP:198.51.100.1\n")
     for name in ("server", "client"):
         openssl(*new, "-subj", f"/CN={name}", "-keyout", f"{name}-key.pem", "-out", f"{name}.csr")
         sign = ["x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca-key.pem", "-days", "2"]

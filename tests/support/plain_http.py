@@ -19,7 +19,10 @@ class Plain:
     def ask(
         self, line: str, document: object = None, *headers: str, behind: bytes = b""
     ) -> tuple[int, str, bytes]:
-        """Send a request, and ``behind`` in the same breath; return status, head and what follows it."""
+        """Send a request, and ``behind`` in the same breath; return status, head and what follows it.
+
+        Raises OSError if the connection ends before the head does.
+        """
         body = b"" if document is None else json.dumps(document).encode()
         lines = [f"{line} HTTP/1.1", "Host: docker", *headers]
         if document is not None:
@@ -28,7 +31,8 @@ class Plain:
         head = b""
         while b"\r\n\r\n" not in head:
             piece = self.connection.recv(65536)
-            assert piece, head
+            if not piece:
+                raise ConnectionResetError(f"no answer but {head!r}")
             head += piece
         first, _, rest = head.partition(b"\r\n\r\n")
         return int(first.split()[1]), first.decode(), rest

@@ -5,9 +5,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from support.daemon import Daemon
+from support.daemon import PATIENCE, Daemon
 
-_SETTLE_S = 5.0  # a dropped network namespace takes its veth along a moment later
+_SETTLE_S = 5.0 * PATIENCE  # a dropped network namespace takes its veth along a moment later
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def _links() -> frozenset[str]:
 
 
 def look(daemon: Daemon) -> Traces:
-    """Look at the host: all of the namespace's mounts, links and rules, and the daemon's cgroups and shims."""
+    """Look at the host: the namespace's mounts, links and rules, and the daemon's cgroups and shims."""
     return Traces(
         _mounts(),
         _links(),

@@ -20,6 +20,8 @@ def _path(request: Request) -> str:
     path = request.query.text("path")
     if not path:
         raise InvalidParameter("bad parameter: path cannot be empty")
+    if "\0" in path:
+        raise InvalidParameter("bad parameter: path with a NUL in it")
     return path
 
 

@@ -1,6 +1,7 @@
 """Containers: their life, their output, what is known about them."""
 
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable
+from contextlib import aclosing
 
 from sampan.api.render import render_container, render_containers
 from sampan.api.request import Request
@@ -17,6 +18,7 @@ from sampan.logs.service import LogQuery
 from sampan.runtime.task import Streams
 from sampan.wire.answers import ChangedPath, PrunedContainers, UpdatedContainer
 from sampan.wire.containers import CreateContainer, UpdateContainer, WaitResult
+from sampan.wire.stats import ContainerStats
 
 routes = Routes()
 _NO_CONTENT = Response(204)
@@ -198,6 +200,23 @@ async def _attachment(request: Request, services: Services) -> Attachment:
 @routes.get("/containers/{name}/top")
 async def top(request: Request, services: Services) -> Response:
     return json(await services.containers.top(request.path["name"], request.query.text("ps_args")))
+
+
+@routes.get("/containers/{name}/stats")
+async def stats(request: Request, services: Services) -> StreamResponse:
+    query = request.query
+    samples = await services.containers.stats(
+        request.path["name"],
+        stream=query.flag("stream", default=True),
+        one_shot=query.flag("one-shot") and request.version >= (1, 41),
+    )
+    return StreamResponse(_sample_lines(samples))
+
+
+async def _sample_lines(samples: AsyncGenerator[ContainerStats, None]) -> AsyncGenerator[bytes, None]:
+    async with aclosing(samples):
+        async for sample in samples:
+            yield json(sample).body
 
 
 @routes.get("/containers/{name}/changes")

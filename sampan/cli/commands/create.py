@@ -4,7 +4,7 @@ import posix
 
 from sampan.base.errors import EngineError
 from sampan.cli import terminal
-from sampan.cli.app import STDOUT
+from sampan.cli.app import STDERR, STDOUT
 from sampan.cli.errors import CommandError
 from sampan.cli.options import container_body
 from sampan.client.errors import ClientError, DaemonInvalidParameter, DaemonNotFound
@@ -91,16 +91,10 @@ class Creation:
 
 def pull(app: "App", image: str, platform: str, *, quiet: bool) -> None:
     """Fetch an image, showing the progress on standard error. Raises EngineError."""
-    from sampan.cli.progress import show
+    from sampan.cli.commands.registry import fetch
     from sampan.oci.reference import parse_normalized
 
-    reference = parse_normalized(image).with_default_tag()
-    messages = app.client.pull(
-        reference.without_tag().familiar if not reference.digest else reference.name_only().familiar,
-        reference.digest or reference.tag,
-        platform=platform,
-    )
-    show(app, messages, fd=None if quiet else 2)
+    fetch(app, parse_normalized(image).with_default_tag(), platform, fd=None if quiet else STDERR)
 
 
 class IdFile:

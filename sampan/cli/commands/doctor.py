@@ -16,21 +16,6 @@ if TYPE_CHECKING:
     from sampan.cli.app import App
     from sampan.cli.parser import Parsed
 
-# Field of info → what does not work without it.
-_FACTS: "Final" = (
-    ("MemoryLimit", "memory limits (--memory)"),
-    ("SwapLimit", "swap limits (--memory-swap)"),
-    ("CpuCfsQuota", "CPU quotas (--cpus, --cpu-quota)"),
-    ("CPUShares", "CPU shares (--cpu-shares)"),
-    ("CPUSet", "binding to CPUs (--cpuset-cpus, --cpuset-mems)"),
-    ("PidsLimit", "process limits (--pids-limit)"),
-    ("IPv4Forwarding", "traffic between containers and other machines (net.ipv4.ip_forward is 0)"),
-)
-_SECURITY: "Final" = (
-    ("seccomp", "filtering system calls (--security-opt seccomp=…)"),
-    ("apparmor", "AppArmor profiles (--security-opt apparmor=…)"),
-    ("selinux", "SELinux labels (--security-opt label=…)"),
-)
 _PROGRAMS: "Final" = (
     ("busybox", "`sampan image bootstrap busybox` (package busybox-static)"),
     ("mmdebstrap", "`sampan image bootstrap debian` (package mmdebstrap)"),
@@ -59,7 +44,7 @@ def _lines(app: "App", facts: "dict[str, Any]") -> "Iterator[str]":
         f"runtimes {', '.join(_runtimes(facts))}"
     )
     yield ""
-    missing = [*_missing(facts), *_missing_programs(app)]
+    missing = [*(facts.get("HostLacks") or ()), *_missing_programs(app)]
     if not missing:
         yield "Nothing that Sampan makes use of is missing."
         return
@@ -71,20 +56,6 @@ def _runtimes(facts: "dict[str, Any]") -> list[str]:
     default = facts.get("DefaultRuntime")
     names = sorted(facts.get("Runtimes") or ())
     return [f"{name} (default)" if name == default else name for name in names]
-
-
-def _missing(facts: "dict[str, Any]") -> "Iterator[str]":
-    for field, what in _FACTS:
-        if facts.get(field) is False:
-            yield what
-    options = [option.partition(",")[0] for option in facts.get("SecurityOptions") or ()]
-    for name, what in _SECURITY:
-        if f"name={name}" not in options:
-            yield what
-    told = ("limit support", "quota support", "shares support", "cpuset support", "forwarding is disabled")
-    for warning in facts.get("Warnings") or ():
-        if not warning.endswith(told):  # those are above, in other words
-            yield warning.removeprefix("WARNING: ")
 
 
 def _missing_programs(app: "App") -> "Iterator[str]":

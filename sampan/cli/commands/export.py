@@ -1,4 +1,4 @@
-"""``export``: a container's file system as a tar archive."""
+"""``export`` and ``save``: archives of a container's file system, and of images."""
 
 import posix
 
@@ -7,6 +7,8 @@ from sampan.cli.errors import CommandError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from sampan.cli.app import App
     from sampan.cli.parser import Parsed
 
@@ -14,10 +16,23 @@ if TYPE_CHECKING:
 def export(app: "App", parsed: "Parsed") -> None:
     """Write the archive to a file, whole or not at all, or to standard output."""
     path = parsed.flags["output"]
+    _write(path, "failed to export container", lambda: app.client.export(parsed.args[0]))
+
+
+def save(app: "App", parsed: "Parsed") -> None:
+    """Write images to a file, whole or not at all, or to standard output."""
+    from sampan.cli.platforms import parse_platform
+
+    platform = parse_platform(parsed.flags["platform"])
+    path = parsed.flags["output"]
+    _write(path, "failed to save image", lambda: app.client.save(parsed.args, platform=platform))
+
+
+def _write(path: str, failed: str, pieces: "Callable[[], Iterator[bytes]]") -> None:
     if not path:
         if posix.isatty(STDOUT):
             raise CommandError("cowardly refusing to save to a terminal. Use the -o flag or redirect")
-        for piece in app.client.export(parsed.args[0]):
+        for piece in pieces():
             write(STDOUT, piece)
         return
     folder = path.rpartition("/")[0] or ("/" if path.startswith("/") else ".")
@@ -25,16 +40,14 @@ def export(app: "App", parsed: "Parsed") -> None:
         posix.stat(folder)
     except OSError as error:
         reason = f"invalid output path: stat {folder}: {(error.strerror or '').lower()}"
-        raise CommandError(f"failed to export container: {reason}") from error
+        raise CommandError(f"{failed}: {reason}") from error
     temporary = f"{path}.{posix.getpid()}.tmp"
     try:
         fd = posix.open(temporary, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise CommandError(
-            f"failed to export container: open {path}: {(error.strerror or '').lower()}"
-        ) from error
+        raise CommandError(f"{failed}: open {path}: {(error.strerror or '').lower()}") from error
     try:
-        for piece in app.client.export(parsed.args[0]):
+        for piece in pieces():
             write(fd, piece)
         posix.rename(temporary, path)
     except BaseException:

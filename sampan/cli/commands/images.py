@@ -6,6 +6,7 @@ from sampan.base.errors import EngineError, NotFound
 from sampan.cli.app import STDIN, STDOUT
 from sampan.cli.errors import CommandError
 from sampan.cli.lists import show
+from sampan.cli.platforms import parse_platform
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,6 +55,70 @@ def load(app: "App", parsed: "Parsed") -> None:
     finally:
         if source != STDIN:
             posix.close(source)
+
+
+def import_image(app: "App", parsed: "Parsed") -> None:
+    """Make an image of an archive: a file, standard input, or what is at a URL."""
+    from sampan.cli.progress import show as show_progress
+
+    flags = parsed.flags
+    source, *rest = parsed.args
+    if len(parsed.args) > 2:
+        raise CommandError('"sampan import" accepts at most 2 arguments')
+    repository, tag = _split_name(rest[0]) if rest else ("", "")
+    url, body = "", STDIN
+    if source.startswith(("http://", "https://")):
+        url = source
+    elif source != "-":
+        try:
+            body = posix.open(source, posix.O_RDONLY | posix.O_CLOEXEC)
+        except OSError as error:
+            raise CommandError(f"open {source}: {(error.strerror or '').lower()}") from error
+    try:
+        messages = app.client.import_image(
+            None if url else body,
+            url=url,
+            repository=repository,
+            tag=tag,
+            message=flags["message"],
+            changes=flags["change"],
+            platform=flags["platform"],
+        )
+        show_progress(app, messages, fd=STDOUT)
+    finally:
+        if body != STDIN:
+            posix.close(body)
+
+
+def commit(app: "App", parsed: "Parsed") -> None:
+    """Make an image of what a container changed, and print its ID."""
+    flags = parsed.flags
+    repository, tag = _split_name(parsed.args[1]) if len(parsed.args) > 1 else ("", "")
+    app.out(
+        app.client.commit(
+            parsed.args[0],
+            repository=repository,
+            tag=tag,
+            author=flags["author"],
+            message=flags["message"],
+            changes=flags["change"],
+            pause=flags["pause"] and not flags["no-pause"],
+        )
+    )
+
+
+def _split_name(text: str) -> tuple[str, str]:
+    """Return repository and tag of a name to give; the rest of the rules are the daemon's."""
+    from sampan.oci.reference import parse_normalized
+
+    try:
+        reference = parse_normalized(text)
+    except EngineError as error:
+        raise CommandError(str(error)) from error
+    if reference.digest:
+        raise CommandError("cannot import digest reference")
+    name = reference.with_default_tag()
+    return name.name_only().familiar, name.tag
 
 
 def tag(app: "App", parsed: "Parsed") -> None:
@@ -123,20 +188,6 @@ def bootstrap(app: "App", parsed: "Parsed") -> None:
     else:
         parsed.args = [before, made]
         tag(app, parsed)
-
-
-def parse_platform(text: str) -> "dict[str, Any] | None":
-    """Return ``os[/arch[/variant]]`` as the API takes it, None for "". Raises CommandError."""
-    if not text:
-        return None
-    from sampan.oci.platform import parse_platform as parse
-
-    try:
-        platform = parse(text)
-    except EngineError as error:
-        raise CommandError(f"invalid platform: {error}") from error
-    fields = {"os": platform.os, "architecture": platform.architecture, "variant": platform.variant}
-    return {name: value for name, value in fields.items() if value}
 
 
 def _platforms(texts: list[str]) -> list[str]:

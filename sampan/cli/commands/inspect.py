@@ -53,7 +53,7 @@ def inspect_containers(app: "App", parsed: "Parsed") -> None:
 
 def inspect_images(app: "App", parsed: "Parsed") -> None:
     """Print what is known about images."""
-    from sampan.cli.commands.images import parse_platform
+    from sampan.cli.platforms import parse_platform
 
     platform = parse_platform(parsed.flags["platform"])
     _inspect(app, parsed, lambda name: app.client.inspect_image(name, platform=platform))

@@ -16,6 +16,6 @@ class NullDriver:
         """Return the empty plan."""
         return NetworkPlan()
 
-    def plan_endpoint(self, network: Network, endpoint: Endpoint) -> EndpointPlan:
+    def plan_endpoint(self, network: Network, endpoint: Endpoint, *, default_route: bool) -> EndpointPlan:
         """Return the empty plan."""
         return EndpointPlan()

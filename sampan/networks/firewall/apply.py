@@ -23,6 +23,7 @@ class Firewall:
     def __init__(self) -> None:
         self._nftables: nft.Nftables | None = None
         self._netlink: Netlink | None = None
+        self._families: set[str] = set()
 
     def apply(self, wanted: Sequence[Rule], bridges: Sequence[str]) -> None:
         """Put the table with exactly ``wanted`` in place, at once, whatever was there.
@@ -35,7 +36,28 @@ class Firewall:
         except OSError as error:
             raise HostFailure(f"no firewall: {error.strerror}") from error
         self._run(rules.render(wanted))
+        self._families = {rules.FAMILY, *(rule.family for rule in wanted)}
         self.pass_foreign(bridges)
+
+    def add(self, wanted: Sequence[Rule]) -> None:
+        """Add the rules of one more network, at once. Raises HostFailure if they are refused."""
+        families = {rule.family for rule in wanted} - self._families
+        lines = [f"add table {family} {rules.TABLE}" for family in families]
+        base = [rule for family in families for rule in rules.plan_base(family)]
+        lines += [rules.render_rule(rule) for rule in (*base, *wanted)]
+        self._run("\n".join(lines) + "\n")
+        self._families |= families
+
+    def take_back(self, unwanted: Sequence[Rule], *, families: Collection[str]) -> None:
+        """Take the rules of one network back, at once; other networks still need the tables of ``families``.
+
+        Raises HostFailure if they are not there.
+        """
+        needless = self._families - {rules.FAMILY, *families}
+        lines = [f"delete table {family} {rules.TABLE}\n" for family in needless]
+        kept = [rule for rule in unwanted if rule.family not in needless]
+        self._run("".join((*lines, rules.render_removal(kept))))
+        self._families -= needless
 
     def close(self, *, remove: bool) -> None:
         """Let go of nftables; with ``remove`` take the table and the foreign accepts away."""
@@ -43,7 +65,7 @@ class Firewall:
             return
         if remove:
             self.pass_foreign(())
-            self._run(f"add table {rules.FAMILY} {rules.TABLE}\ndelete table {rules.FAMILY} {rules.TABLE}\n")
+            self._run(rules.render_end())
         self._nftables.close()
         self._netlink.close()
         self._nftables = self._netlink = None
@@ -69,13 +91,13 @@ class Firewall:
 
     def publish(self, forwards: Iterable[Forward]) -> None:
         """Send what arrives at published ports to the containers. Raises OSError."""
-        wanted = [forward for forward in forwards if forward.host.version == 4]
+        wanted = [forward for forward in forwards if forward.by_nat]
         if wanted and self._netlink is not None:
             nft.add_elements(self._netlink, nft.NFPROTO_IPV4, rules.TABLE, [encode(f) for f in wanted])
 
     def withdraw(self, forwards: Iterable[Forward]) -> None:
         """Take back ``publish``; what is not published is no error."""
-        wanted = [forward for forward in forwards if forward.host.version == 4]
+        wanted = [forward for forward in forwards if forward.by_nat]
         if wanted and self._netlink is not None:
             nft.remove_elements(self._netlink, nft.NFPROTO_IPV4, rules.TABLE, [encode(f) for f in wanted])
 

@@ -15,6 +15,7 @@ _SETTLE_S: Final = 0.2  # a firewall's reload is a burst of changes
 class FirewallWatch:
     """Calls ``changed(lost)`` a moment after a change by others; ``lost``: the engine's own table is gone.
 
+    The table for IPv6 comes and goes with the networks that need it, and whoever flushes it flushes both.
     The engine's own changes count as well where they are in tables of others: to look again is harmless.
     """
 
@@ -39,12 +40,12 @@ class FirewallWatch:
         except OSError as error:  # some changes were lost: look at everything
             _log.debug("nftables events lost", extra={"error": str(error)})
             self._lost = True
-            events = [(nft.NEWTABLE, "")]
+            events = [(nft.NEWTABLE, 0, "")]
         foreign = False
-        for kind, table in events:
+        for kind, family, table in events:
             if table != TABLE:
                 foreign = True
-            elif kind in {nft.NEWTABLE, nft.DELTABLE}:
+            elif kind in {nft.NEWTABLE, nft.DELTABLE} and family != nft.NFPROTO_IPV6:
                 self._lost = kind == nft.DELTABLE
         if (foreign or self._lost) and self._timer is None:
             self._timer = self._loop.call_later(_SETTLE_S, self._settle)

@@ -26,7 +26,7 @@ from sampan.kernel.fs import remove_tree, supports_d_type
 from sampan.kernel.mount import Mount, mount, umount
 from sampan.storage.backing import backing_filesystem
 from sampan.storage.catalogue import Catalogue, Record
-from sampan.storage.compare import compare_trees, compare_upper, roots_differ
+from sampan.storage.compare import compare_trees, compare_upper, root_difference
 from sampan.storage.copy import copy_attributes
 from sampan.storage.driver import Delta, Kind, Snapshot, Usage
 from sampan.storage.overlay import open_stack, readonly_mount, writable_mount
@@ -183,14 +183,14 @@ class Overlay2:
     def _own_diff(self, record: Record) -> Iterator[Delta]:
         lowers = self._lowers(record.parent)
         with opened(self._catalogue.path(record.key, "diff")) as upper, self._opened(lowers) as lower:
-            yield Delta(upper, roots_differ(upper, lower), list(compare_upper(upper, lower)))
+            yield Delta(upper, root_difference(upper, lower), list(compare_upper(upper, lower)))
 
     @contextmanager
     def _full_diff(self, record: Record, parent: str | None) -> Iterator[Delta]:
         layers = [self._catalogue.path(record.key, "diff"), *self._lowers(record.parent)]
         with self._opened(layers) as new, self._opened(self._lowers(parent)) as old:
             if new is not None:
-                yield Delta(new, roots_differ(new, old), list(compare_trees(new, old)))
+                yield Delta(new, root_difference(new, old), list(compare_trees(new, old)))
 
     @contextmanager
     def _opened(self, layers: Sequence[str]) -> Iterator[int | None]:

@@ -19,7 +19,7 @@ from sampan.kernel.fs import remove_tree
 from sampan.kernel.mount import Mount
 from sampan.storage.backing import backing_filesystem
 from sampan.storage.catalogue import Catalogue, Record
-from sampan.storage.compare import changed_size, compare_trees, roots_differ
+from sampan.storage.compare import changed_size, compare_trees, root_difference
 from sampan.storage.copy import copy_tree
 from sampan.storage.driver import Delta, Kind, Snapshot, Usage
 from sampan.storage.tree import measure, opened
@@ -118,8 +118,8 @@ class Vfs:
         ready_ns = record.ready_ns if record.parent == parent else 0
         with opened(self._tree(record)) as new:
             if parent is None:
-                yield Delta(new, roots_differ(new, None), list(compare_trees(new, None)))
+                yield Delta(new, root_difference(new, None), list(compare_trees(new, None)))
                 return
             with opened(self._tree(self._catalogue.find(parent))) as old:
                 found = list(compare_trees(new, old, ready_ns=ready_ns))
-                yield Delta(new, roots_differ(new, old), found)
+                yield Delta(new, root_difference(new, old), found)

@@ -112,7 +112,8 @@ def test_set_fields_are_kept() -> None:
 
 
 def test_older_versions_lack_what_came_later() -> None:
-    networks = {"bridge": EndpointSettings(), "mine": EndpointSettings(aliases=["web"], dns_names=["web"])}
+    mine = EndpointSettings(aliases=["web"], dns_names=["web"], endpoint_id="e")
+    networks = {"bridge": EndpointSettings(), "mine": mine}
     found = container(
         host_config=HostConfig(annotations={"a": "b"}, cgroupns_mode="private"),
         network_settings=NetworkSettings(networks=networks),

@@ -11,7 +11,12 @@ from sampan.base.errors import InvalidParameter
 from sampan.daemon.config import Config, ConfigError, load_config, reload_config
 from sampan.daemon.hosts import Host, parse_host
 from sampan.daemon.options import BY_DIRECTIVE, NOT_SERVED, OPTIONS, UsageError, parse_arguments, usage
-from sampan.daemon.settings import container_defaults, engine_settings, network_config
+from sampan.daemon.settings import (
+    container_defaults,
+    engine_settings,
+    network_config,
+    registry_settings,
+)
 from sampan.wire.containers import Ulimit
 
 
@@ -63,7 +68,7 @@ def test_command_lines_are_read_as_dockerd_reads_them(words: list[str], given: d
         ),
         (["foo"], '"sampand" accepts no arguments.'),
         (["--", "--debug"], '"sampand" accepts no arguments.'),
-        (["--registry-mirror=x"], "flag --registry-mirror is not supported by this version of sampan"),
+        (["--metrics-addr=x"], "flag --metrics-addr is not supported by this version of sampan"),
     ],
     ids=str,
 )
@@ -108,11 +113,15 @@ def test_a_file_sets_what_flags_set(file: Path) -> None:
         "exec-root": "/e",
         "hosts": ["unix:///s", "tcp://127.0.0.1:1"],
         "icc": False,
+        "insecure-registries": ["10.0.0.0/8", "reg:5000"],
         "labels": ["a=b"],
         "live-restore": True,
         "log-driver": "local",
         "log-opts": {"max-size": "1m"},
+        "max-concurrent-downloads": 7,
         "mtu": 1400,
+        "proxies": {"https-proxy": "http://p:3128", "no-proxy": "x"},
+        "registry-mirrors": ["https://m"],
         "runtimes": {"mine": {"path": "/usr/bin/mine"}},
         "storage-driver": "vfs",
     }
@@ -124,6 +133,9 @@ def test_a_file_sets_what_flags_set(file: Path) -> None:
         *("--exec-opt", "native.cgroupdriver=cgroupfs", "-H", "unix:///s", "-H", "tcp://127.0.0.1:1"),
         *("--icc=false", "--label", "a=b", "--live-restore", "--log-driver", "local"),
         *("--log-opt", "max-size=1m", "--mtu", "1400", "--add-runtime", "mine=/usr/bin/mine", "-s", "vfs"),
+        *("--insecure-registry", "10.0.0.0/8", "--insecure-registry", "reg:5000"),
+        *("--registry-mirror", "https://m", "--max-concurrent-downloads", "7"),
+        *("--https-proxy", "http://p:3128", "--no-proxy", "x"),
     ]
     config = load(file, written)
     assert config == replace(load(file, None, *words), config_file=str(file))
@@ -144,6 +156,12 @@ def test_a_file_sets_what_flags_set(file: Path) -> None:
         {"max-size": "1m"},
         "mine",
     )
+    registries = registry_settings(config)
+    assert registries.is_insecure("reg:5000")
+    assert registries.is_insecure("10.1.2.3:5000")
+    assert not registries.is_insecure("reg")
+    assert (registries.mirrors, registries.max_downloads) == (("https://m/",), 7)
+    assert registries.proxies == {"HTTPS_PROXY": "http://p:3128", "NO_PROXY": "x"}
     settings = engine_settings(config, "id")
     assert settings.labels == ("a=b",)
     assert settings.runtimes == {"crun": "crun", "runc": "runc", "mine": "/usr/bin/mine"}
@@ -163,9 +181,27 @@ MERGED = CANNOT + "merged configuration validation from file and command line fl
             CANNOT + "the following directives don't match any configuration option: bar, foo",
         ),
         (
-            {"registry-mirrors": [], "debug": True},
+            {"metrics-addr": "", "debug": True},
             [],
-            CANNOT + "the following directives are not supported by this version of sampan: registry-mirrors",
+            CANNOT + "the following directives are not supported by this version of sampan: metrics-addr",
+        ),
+        (
+            {"registry-mirrors": ["ftp://x"]},
+            [],
+            MERGED + 'invalid mirror: unsupported scheme "ftp" in "ftp://x": must use either',
+        ),
+        (
+            {"insecure-registries": ["svn://x"]},
+            [],
+            MERGED + "insecure registry svn://x should not contain '://'",
+        ),
+        ({"max-download-attempts": -1}, [], MERGED + "invalid max download attempts: -1"),
+        ({"max-concurrent-uploads": -1}, [], MERGED + "invalid max concurrent uploads: -1"),
+        ({"proxies": {"http-proxy": "ftp://x"}}, [], MERGED + "invalid proxy address 'ftp://x'"),
+        (
+            {"proxies": {"x": ""}},
+            [],
+            CANNOT + "the following directives don't match any configuration option: x",
         ),
         (
             {"debug": True},

@@ -3,8 +3,10 @@
 import asyncio
 import bz2
 import gzip
+import io
 import json
 import lzma
+import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,13 +28,15 @@ from support.image_archives import (
 )
 
 from sampan.base import faults
-from sampan.base.errors import Conflict, EngineError, InvalidParameter, NotFound
+from sampan.base.errors import Conflict, EngineError, HostFailure, InvalidParameter, NotFound
 from sampan.base.events import EventBus
 from sampan.base.faults import InjectedFault
 from sampan.base.state import StateDB
 from sampan.images.errors import ImageNotFound, InvalidArchive, WrongDigest
+from sampan.images.making import Commit
 from sampan.images.service import ImagesService
 from sampan.oci.config import chain_id
+from sampan.wire.containers import ContainerConfig
 from sampan.wire.system import Progress
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -693,3 +697,143 @@ def test_deep_and_wide_indexes(engine: Engine) -> None:
     with pytest.raises(InvalidArchive, match="or list too much"):
         engine.load(oci_layout(oci_index(described(INDEX, wide)), wide, oci_index()))
     assert engine.nothing_left()
+
+
+# --- made here, and going out ---
+
+
+def saved(engine: Engine, *names: str, platform: str | None = None) -> dict[str, bytes]:
+    async def collect() -> bytes:
+        return b"".join([piece async for piece in await engine.images.save(names, platform=platform)])
+
+    with tarfile.open(fileobj=io.BytesIO(asyncio.run(collect()))) as archive:
+        return {m.name: archive.extractfile(m).read() for m in archive if m.isreg()}  # type: ignore[union-attr]
+
+
+def commit(engine: Engine, data: bytes, **options: Any) -> str:
+    async def make() -> str:
+        made = Commit(ContainerConfig(cmd=["new"]), "c" * 64, ContainerConfig(cmd=["ran", "it"]), "me", "why")
+        return await engine.images.commit(ID, iter([data[:700], data[700:]]), made, **options)
+
+    return asyncio.run(make())
+
+
+def test_commit(engine: Engine) -> None:
+    engine.load(ARCHIVE)
+    image_id = commit(engine, layer("new"), repo="made", tag="1")
+    image = engine.images.inspect("made:1")
+    assert (image.id, image.parent, image.author, image.comment) == (image_id, ID, "me", "why")
+    assert image.root_fs.layers == [digest(BASE), digest(TOP), digest(layer("new"))]
+    newest = engine.images.history(image_id)[0]
+    assert (newest.created_by, newest.comment, newest.size) == ("ran it", "why", 3)
+    assert engine.actions()[-1] == ("tag", "made:1")
+    assert engine.remove("made:1") == [
+        ("untagged", "made:1"),
+        ("deleted", image_id),
+        ("deleted", chain_id([digest(BASE), digest(TOP), digest(layer("new"))])),
+    ]
+    assert engine.blobs() == {ID, digest(BASE), digest(TOP)}
+
+
+def test_commit_of_nothing_adds_no_layer(engine: Engine) -> None:
+    engine.load(ARCHIVE)
+    image_id = commit(engine, bytes(1024))
+    assert engine.images.inspect(image_id).root_fs.layers == [digest(BASE), digest(TOP)]
+    assert engine.images.find(image_id).config.cmd == ["new"]
+    assert not list((engine.root / "tmp").iterdir())
+
+
+def test_a_commit_that_breaks_leaves_nothing(engine: Engine) -> None:
+    engine.load(ARCHIVE)
+    before = engine.blobs(), set(engine.storage.snapshots)
+    faults.arm("images.install.row")
+    try:
+        with pytest.raises(InjectedFault):
+            commit(engine, layer("new"), repo="made")
+    finally:
+        faults.disarm("images.install.row")
+    assert (engine.blobs(), set(engine.storage.snapshots)) == before
+    assert not list((engine.root / "tmp").iterdir())
+    with pytest.raises(ImageNotFound):
+        engine.images.find("made")
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, bz2.compress, lzma.compress, zstandard.compress])
+def test_import(engine: Engine, pack: Callable[[bytes], bytes]) -> None:
+    async def make(data: bytes) -> str:
+        return await engine.images.import_archive(
+            io.BytesIO(data), repo="flat", comment="why", changes=["CMD x"], platform="linux/arm64"
+        )
+
+    packed = pack(BASE)
+    image_id = asyncio.run(make(packed))
+    image = engine.images.inspect("flat")
+    assert (image.id, image.architecture, image.comment) == (image_id, "arm64", "why")
+    assert image.root_fs.layers == [digest(BASE)]
+    assert engine.blobs() == {image_id, digest(packed)}
+    assert engine.actions() == [("import", image_id), ("tag", "flat:latest")]
+    if pack is gzip.compress:
+        with pytest.raises(InvalidArchive):
+            asyncio.run(make(packed[:-9]))
+        assert engine.blobs() == {image_id, digest(packed)}
+
+
+def test_save_keeps_what_came(engine: Engine) -> None:
+    text, base = config([BASE]), gzip.compress(BASE, mtime=0)
+    manifest = oci_manifest(text, [base], "tar+gzip")
+    engine.load(
+        oci_layout(oci_index(described(MANIFEST, manifest, annotations=named("a/b:1"))), manifest, text, base)
+    )
+    files = saved(engine, "a/b:1")
+    for data in (manifest, text, base):
+        assert files["blobs/sha256/" + digest(data)[7:]] == data
+    entry = json.loads(files["index.json"])["manifests"][0]
+    assert entry["digest"] == digest(manifest)
+    assert entry["annotations"]["io.containerd.image.name"] == "docker.io/a/b:1"
+    docker = json.loads(files["manifest.json"])[0]
+    assert docker["RepoTags"] == ["a/b:1"]
+    assert docker["LayerSources"][digest(BASE)]["digest"] == digest(base)
+    assert json.loads(files["repositories"]) == {"a/b": {"1": digest(base)[7:]}}
+    with pytest.raises(NotFound, match="no suitable export target found for platform linux/s390x"):
+        saved(engine, "a/b:1", platform="linux/s390x")
+
+
+def named(name: str) -> dict[str, str]:
+    return {"io.containerd.image.name": f"docker.io/{name}"}
+
+
+def test_names_to_save(engine: Engine) -> None:
+    engine.load(ARCHIVE)
+    engine.tag("alpine:3", "alpine", "4")
+
+    def names(*asked: str) -> list[list[str] | None]:
+        return [entry["RepoTags"] for entry in json.loads(saved(engine, *asked)["manifest.json"])]
+
+    assert names("alpine:4") == [["alpine:4"]]
+    assert names("alpine") == [["alpine:3", "alpine:4"]]
+    assert names(SHORT) == names(ID) == [None]
+    assert names("alpine:3", "localhost:5000/a/b:x", ID) == [["alpine:3", "localhost:5000/a/b:x"]]
+    with pytest.raises(ImageNotFound, match="No such image: nothing:latest"):
+        names("nothing")
+    assert not list((engine.root / "tmp").iterdir())
+
+
+def test_a_layer_without_its_blob_is_packed_anew(engine: Engine) -> None:
+    engine.load(ARCHIVE)
+    first = saved(engine, "alpine:3")
+    (engine.root / "content/blobs/sha256" / digest(TOP)[7:]).unlink()
+    assert saved(engine, "alpine:3") == first
+    (engine.root / "content/blobs/sha256" / digest(TOP)[7:]).unlink()
+    engine.storage.snapshots[CHAIN] = (engine.storage.snapshots[CHAIN][0], ["something/else"])
+    with pytest.raises(HostFailure, match="cannot be made again"):
+        saved(engine, "alpine:3")
+
+
+def test_an_image_without_layers_is_saved_for_docker(engine: Engine) -> None:
+    text = config([])
+    engine.load(docker_old((text, [], ["empty:1"])))
+    files = saved(engine, "empty:1")
+    assert json.loads(files["index.json"])["manifests"] == []
+    assert json.loads(files["manifest.json"])[0]["Layers"] == []
+    engine.remove("empty:1")
+    assert engine.load(tar(files.items())) == "Loaded image: empty:1\n"

@@ -1,6 +1,6 @@
 """Firewall plans as values: the whole rule set of a bridge, and what each setting changes in it."""
 
-from ipaddress import IPv4Address, IPv4Network, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 import pytest
 
@@ -52,7 +52,11 @@ def test_an_internal_network_has_no_way_in_or_out() -> None:
     planned = _plan(internal=True)
     assert ("to_docker0", "ct status dnat accept") not in planned
     assert not any(chain == "masq_docker0" for chain, _ in planned)
-    assert planned[-1] == ("forward", 'iifname "docker0" oifname != "docker0" drop')
+    assert planned[-3:] == [
+        ("", "chain out_docker0 { }"),
+        ("out_docker0", 'oifname != "docker0" drop'),
+        ("", 'element leaving { "docker0" : jump out_docker0 }'),
+    ]
 
 
 def test_every_chain_is_made_before_it_is_used() -> None:
@@ -74,6 +78,8 @@ def test_every_chain_is_made_before_it_is_used() -> None:
 def test_the_table_is_replaced_at_once() -> None:
     text = rules.render([Rule("", "chain c { }", "engine", "why"), Rule("c", "drop", "engine", 'a "reason"')])
     assert text.splitlines() == [
+        "add table ip6 sampan",
+        "delete table ip6 sampan",
         "add table ip sampan",
         "delete table ip sampan",
         "add table ip sampan",
@@ -117,3 +123,39 @@ def test_a_forward_reads_as_docker_writes_it() -> None:
     target = IPv4Address("172.17.0.2")
     assert str(Forward("tcp", IPv4Address(0), 8080, target, 80)) == "0.0.0.0:8080:172.17.0.2:80/tcp"
     assert str(Forward("udp", IPv6Address(0), 53, target, 53)) == "[::]:53:172.17.0.2:53/udp"
+
+
+def test_the_rules_of_a_network_are_taken_back_exactly() -> None:
+    planned = rules.plan_bridge("br0", [SUBNET], icc=True, masquerade=True, internal=False, owner="network x")
+    commands = rules.render_removal(planned).splitlines()
+    elements = [line for line in commands if line.startswith("delete element")]
+    assert elements == [
+        'delete element ip sampan bridges { "br0" }',
+        'delete element ip sampan to_bridge { "br0" : jump to_br0 }',
+        'delete element ip sampan nat_bridge { "br0" : jump nat_br0 }',
+        'delete element ip sampan from_bridge { "br0" : jump masq_br0 }',
+    ]
+    assert commands[len(elements) :] == [
+        f"{verb} chain ip sampan {chain}_br0"
+        for chain in ("to", "nat", "masq")
+        for verb in ("flush", "delete")
+    ]
+
+
+def test_ipv6_has_a_table_of_its_own_without_published_ports() -> None:
+    planned = rules.plan_base("ip6") + rules.plan_bridge(
+        "br0", [IPv6Network("fd00::/64")], icc=True, masquerade=True, internal=False, owner="n", family="ip6"
+    )
+    text = rules.render(planned)
+    assert text.startswith(
+        "add table ip6 sampan\ndelete table ip6 sampan\nadd table ip6 sampan\nadd table ip sampan\n"
+    )
+    assert "dnat" not in text
+    assert "127.0.0.0/8" not in text
+    assert "guard" not in text
+
+
+def test_a_comment_is_cut_by_bytes() -> None:
+    rule = Rule("c", "drop", "network " + "ü" * 100, "why")
+    comment = rules.render_rule(rule).split('comment "')[1].rstrip('"')
+    assert len(comment.encode()) <= 127

@@ -82,10 +82,11 @@ def test_none_and_host_stand_alone() -> None:
         check_request(PLAIN, [NETWORKS["host"], NETWORKS["bridge"]])
 
 
-def test_unknown_driver_options_are_refused_by_name() -> None:
-    request = replace(PLAIN, **_endpoint(driver_opts={"com.example.x": "1"}))
-    with pytest.raises(NotImplementedHere, match=r"driver option com\.example\.x"):
-        check_request(request, [NETWORKS["bridge"]])
+def test_unknown_options_of_the_engines_own_are_refused_by_name() -> None:
+    option = "com.docker.network.endpoint.sysctls"
+    with pytest.raises(NotImplementedHere, match=rf"driver option {option}"):
+        check_request(replace(PLAIN, **_endpoint(driver_opts={option: "1"})), [NETWORKS["bridge"]])
+    check_request(replace(PLAIN, **_endpoint(driver_opts={"com.example.x": "1"})), [NETWORKS["bridge"]])
 
 
 @pytest.mark.parametrize("text", ["02:42:AC:11:00:02", "02-42-ac-11-00-02", "0242.ac11.0002"])

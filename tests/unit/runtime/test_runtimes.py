@@ -15,7 +15,7 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "bin"
     folder.mkdir()
     for name in ("crun", "odd"):
-        (folder / name).write_bytes(f"program {name}".encode())
+        (folder / name).write_bytes(f"\x7fELF program {name}".encode())
         (folder / name).chmod(0o755)
     (folder / "plain-file").write_bytes(b"")
     monkeypatch.setattr(runtimes, "SEARCH_PATH", f"/nonexistent:{folder}")
@@ -45,13 +45,21 @@ def test_only_crun_is_copied_and_anew_after_an_upgrade(programs: Path, tmp_path:
     first = known.find("crun").descriptor()
     assert first is not None
     assert first == known.find("crun").descriptor()
-    assert os.pread(first, 99, 0) == b"program crun"
-    (programs / "new").write_bytes(b"newer crun")
+    assert os.pread(first, 99, 0) == b"\x7fELF program crun"
+    (programs / "new").write_bytes(b"\x7fELF newer crun")
     (programs / "new").chmod(0o755)
     (programs / "new").replace(programs / "crun")
     second = known.find("crun").descriptor()
     assert second is not None
-    assert os.pread(second, 99, 0) == b"newer crun"
+    assert os.pread(second, 99, 0) == b"\x7fELF newer crun"
+    known.close()
+
+
+def test_a_script_around_crun_is_run_by_its_path(programs: Path, tmp_path: Path) -> None:
+    (programs / "crun").write_bytes(b"#!/bin/sh\nexec real-crun")
+    known = Runtimes({}, "crun", tmp_path)
+    assert known.find("crun").descriptor() is None
+    assert known.find("crun").crun
     known.close()
 
 

@@ -185,13 +185,11 @@ def test_info(daemon: FakeDaemon, sampan: Sampan) -> None:
 
 
 def test_doctor(daemon: FakeDaemon, sampan: Sampan) -> None:
-    facts = {"SwapLimit": False, "MemoryLimit": True, "SecurityOptions": ["name=seccomp,profile=builtin"]}
+    facts = {"HostLacks": ["CONFIG_IPVLAN is not set in this kernel: no ipvlan networks"]}
     daemon.on("GET", "/info", json={**facts, "Runtimes": {"runc": {}, "crun": {}}, "DefaultRuntime": "crun"})
     done = sampan("doctor")
     assert "runtimes crun (default), runc\n" in done.out
-    assert "  - swap limits (--memory-swap)\n" in done.out
-    assert "memory limits" not in done.out
-    assert "system calls" not in done.out
+    assert "  - CONFIG_IPVLAN is not set in this kernel: no ipvlan networks\n" in done.out
     assert sampan("-H", "unix:///nope.sock", "doctor").err.endswith("start it first\n")
 
 

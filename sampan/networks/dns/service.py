@@ -1,0 +1,151 @@
+"""The engine's resolver: one pair of sockets in each sandbox that has names, served by the event loop.
+
+The sockets are made in the sandbox's namespace on a random port, and the namespace sends 127.0.0.11:53 there,
+so that a container may still run a name server of its own. They must be closed before the namespace is
+dropped, which they would keep alive.
+"""
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from sampan.base.tasks import Tasks
+from sampan.networks.dns import message
+from sampan.networks.dns.forward import Forwarder
+from sampan.networks.dns.message import Malformed, Query
+from sampan.networks.dns.zone import View, resolve
+
+_log = logging.getLogger(__name__)
+ADDRESS: Final = "127.0.0.11"
+_DATAGRAM: Final = 4096  # a question is never longer
+_TURN: Final = 32  # questions answered before others of the event loop get their turn
+_ASKING: Final = 256  # questions of one sandbox that are being forwarded
+_CONNECTIONS: Final = 32
+_IDLE_S: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class ResolverSockets:
+    """The sockets of a resolver, made in the sandbox."""
+
+    udp: socket.socket
+    tcp: socket.socket
+
+    def close(self) -> None:
+        """Close both."""
+        self.udp.close()
+        self.tcp.close()
+
+
+class Resolver:
+    """Answers the questions of one sandbox. ``views`` are its networks in the order of asking.
+
+    ``forwards``: what they do not know is asked of others.
+    """
+
+    def __init__(self, sockets: ResolverSockets, forwarder: Forwarder) -> None:
+        self.views: Sequence[View] = ()
+        self.forwards = True
+        self._sockets = sockets
+        self._forwarder = forwarder
+        self._tasks = Tasks("dns")
+        self._asking = 0
+        self._connections = 0
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(sockets.udp, self._receive)
+        self._loop.add_reader(sockets.tcp, self._accept)
+
+    async def close(self) -> None:
+        """Stop answering and close the sockets."""
+        self._loop.remove_reader(self._sockets.udp)
+        self._loop.remove_reader(self._sockets.tcp)
+        self._sockets.close()
+        await self._tasks.close()
+
+    def answer(self, data: bytes, *, tcp: bool) -> bytes | Query:
+        """Return the answer to ``data`` (b"": none may be given), or its question if others must be asked."""
+        try:
+            query = message.parse_query(data)
+        except Malformed as error:
+            return message.render_refusal(data, error.rcode)
+        records = resolve(query, self.views)
+        if records is None:
+            return query
+        return message.render_answer(query, records, limit=0 if tcp else query.size)
+
+    def _receive(self) -> None:
+        udp = self._sockets.udp
+        for _ in range(_TURN):
+            try:
+                data, sender = udp.recvfrom(_DATAGRAM)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:  # an ICMP error of an earlier answer
+                _log.debug("datagram lost", extra={"error": str(error)})
+                continue
+            answer = self.answer(data, tcp=False)
+            if isinstance(answer, Query):
+                self._forward_datagram(answer, data, sender)
+            elif answer:
+                with contextlib.suppress(OSError):
+                    udp.sendto(answer, sender)
+
+    def _forward_datagram(self, query: Query, data: bytes, sender: tuple[str, int]) -> None:
+        if self._asking >= _ASKING or not self.forwards:
+            with contextlib.suppress(OSError):
+                self._sockets.udp.sendto(message.render_failure(query, message.SERVFAIL), sender)
+            return
+        self._asking += 1  # before the task runs: a flood comes in one turn
+        self._tasks.spawn(self._forward(query, data, sender), name="forward")
+
+    async def _forward(self, query: Query, data: bytes, sender: tuple[str, int]) -> None:
+        try:
+            answer = message.truncate(await self._ask(query, data, tcp=False), query)
+        finally:
+            self._asking -= 1
+        with contextlib.suppress(OSError):
+            self._sockets.udp.sendto(answer, sender)
+
+    async def _ask(self, query: Query, data: bytes, *, tcp: bool) -> bytes:
+        answer = await self._forwarder.ask(query, data, tcp=tcp) if self.forwards else None
+        return answer if answer is not None else message.render_failure(query, message.SERVFAIL)
+
+    def _accept(self) -> None:
+        for _ in range(_TURN):
+            try:
+                connection, _ = self._sockets.tcp.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                _log.debug("connection not accepted", extra={"error": str(error)})
+                return
+            if self._connections >= _CONNECTIONS:
+                connection.close()
+                continue
+            connection.settimeout(0)
+            self._connections += 1
+            self._tasks.spawn(self._serve(connection), name="dns over tcp")
+
+    async def _serve(self, connection: socket.socket) -> None:
+        frames = message.Frames()
+        with connection:
+            try:
+                while True:
+                    async with asyncio.timeout(_IDLE_S):
+                        data = await self._loop.sock_recv(connection, _DATAGRAM)
+                    if not data:
+                        return
+                    for question in frames.feed(data):
+                        answer = self.answer(question, tcp=True)
+                        if isinstance(answer, Query):
+                            answer = await self._ask(answer, question, tcp=True)
+                        async with asyncio.timeout(_IDLE_S):
+                            await self._loop.sock_sendall(connection, message.frame(answer))
+            except (OSError, TimeoutError):
+                return
+            finally:
+                self._connections -= 1
