@@ -85,5 +85,8 @@ class PlatformWheel(bdist_wheel):
 
 setup(
     cmdclass={"build_py": BuildWithShim, "bdist_wheel": PlatformWheel},
-    scripts=["bin/sampan", "bin/sampand"],  # launchers of our own: pip's start Python with site, which is slow
+    scripts=[
+        "bin/sampan",
+        "bin/sampand",
+    ],  # launchers of our own: pip's start Python with site, which is slow
 )

@@ -480,10 +480,6 @@ class Client(Session):
         """Remove unused images; return ImagesDeleted and SpaceReclaimed (bytes)."""
         return document(self.begin("POST", "/images/prune", {"filters": render_filters(filters)}).result())
 
-    def prune_volumes(self, filters: "Filters | None" = None) -> "Json":
-        """Remove unused volumes; return VolumesDeleted and SpaceReclaimed (bytes)."""
-        return document(self.begin("POST", "/volumes/prune", {"filters": render_filters(filters)}).result())
-
     def prune_build_cache(self, filters: "Filters | None" = None, *, all: bool = False) -> "Json":  # noqa: A002  # the API's word
         """Remove what builds have left; return CachesDeleted and SpaceReclaimed (bytes)."""
         query: Query = {"filters": render_filters(filters), "all": all}

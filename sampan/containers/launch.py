@@ -156,13 +156,14 @@ class Launcher:
 
     async def tidy(self, container: Container) -> None:
         """Give back all that a start acquired; idempotent. Failures are raised at the end, as one group."""
-        steps = (self._runtime.delete, self._networks.close_sandbox, self._storage.unmount)
+        steps = (
+            self._runtime.delete,
+            self._networks.close_sandbox,
+            self._storage.unmount,
+            self._volumes.release,
+        )
         results = await asyncio.gather(*(step(container.id) for step in steps), return_exceptions=True)
         failures = [result for result in results if isinstance(result, Exception)]
-        try:
-            await self._volumes.release(container.id)  # nothing of the container is left that uses them
-        except Exception as error:
-            failures.append(error)
         if container.row.host.ipc_mode == "shareable":
             close_shm(self.folder(container.id))
         container.row.network = NetworkSettings()
@@ -176,8 +177,9 @@ class Launcher:
         await blocking(remove_tree, self.folder(container.id))
 
     async def release(self, container: Container) -> None:
-        """Give back at once what another container may ask for: addresses and ports."""
+        """Give back at once what another container may ask for: addresses, ports, volumes."""
         await self._networks.close_sandbox(container.id)
+        await self._volumes.release(container.id)
 
     async def _open_network(self, container: Container) -> str | None:
         """Give the container its network; return the namespace's path, None for the host's."""

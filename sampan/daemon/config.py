@@ -24,7 +24,14 @@ from sampan.wire.containers import Ulimit
 LOG_LEVELS: Final = ("debug", "info", "warn", "error", "fatal")
 RUNTIMES: Final = {"crun": "crun", "runc": "runc"}  # always known, whether they are installed or not
 _DEFAULT_FILE: Final = BY_FLAG["config-file"].default
-_RELOADABLE: Final = ("debug", "labels", "shutdown-timeout")
+_RELOADABLE: Final = (
+    "debug",
+    "insecure-registries",
+    "labels",
+    "max-download-attempts",
+    "registry-mirrors",
+    "shutdown-timeout",
+)
 _PROXIES: Final = ("http-proxy", "https-proxy", "no-proxy")
 _UNLIMITED: Final = -1
 _JSON_KINDS: Final = {

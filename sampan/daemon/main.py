@@ -20,7 +20,7 @@ from sampan.daemon.options import Given, UsageError, parse_arguments, usage
 from sampan.daemon.process import PidFile, ServiceManager, dump_stacks, lock_data_root, raise_limits
 from sampan.daemon.reload import announce
 from sampan.daemon.services import Engine, build
-from sampan.daemon.settings import engine_settings
+from sampan.daemon.settings import engine_settings, registry_settings
 from sampan.kernel.memory import limit_arenas
 
 _log = logging.getLogger(__name__)
@@ -159,6 +159,7 @@ class _Daemon:
             return
         log.set_level(level=self._config.log_level, debug=self._config.debug)
         if self._engine is not None:
+            self._engine.services.registries.reload(registry_settings(self._config))
             system = self._engine.services.system
             system.settings = engine_settings(self._config, self._engine.id)
             announce(self._engine.services.events, self._config, self._engine.id, system.hostname)

@@ -11,9 +11,12 @@ def announce(events: EventBus, config: Config, engine_id: str, hostname: str) ->
     attributes = {
         "debug": "true" if config.debug else "false",
         "default-runtime": config.default_runtime,
+        "insecure-registries": msgspec.json.encode(list(config.insecure_registry)).decode(),
         "labels": msgspec.json.encode(list(config.label)).decode(),
         "live-restore": "true",
+        "max-download-attempts": str(config.max_download_attempts),
         "name": hostname,
+        "registry-mirrors": msgspec.json.encode(list(config.registry_mirror)).decode(),
         "runtimes": " ".join(f"{name}:{path}" for name, path in config.runtimes.items()),
         "shutdown-timeout": str(config.shutdown_timeout),
     }

@@ -35,7 +35,7 @@ class LoggedIn:
 
 
 class Registries:
-    """Opens repositories. ``settings`` may be replaced while the daemon runs."""
+    """Opens repositories. Settings may be replaced while the daemon runs."""
 
     def __init__(self, settings: RegistrySettings, environment: Mapping[str, str] | None = None) -> None:
         self.transport = Transport(settings, environment)
@@ -45,10 +45,9 @@ class Registries:
         """The settings in force."""
         return self.transport.settings
 
-    async def reload(self, settings: RegistrySettings) -> None:
-        """Take over new settings."""
-        await self.transport.close()
-        self.transport = Transport(settings, None)
+    def reload(self, settings: RegistrySettings) -> None:
+        """Take over new settings, for what begins from now on; proxies stay."""
+        self.transport.reload(settings)
 
     async def close(self) -> None:
         """Close the connections that are kept."""

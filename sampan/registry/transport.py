@@ -100,7 +100,8 @@ class Answer:
     @property
     def reusable(self) -> bool:
         """Whether the connection can carry another request."""
-        return self._whole and self._head.keep_alive and self.connection.used and self.connection.fit
+        whole = self._whole or self._head.length == 0
+        return whole and self._head.keep_alive and self.connection.used and self.connection.fit
 
 
 class Transport:
@@ -114,8 +115,17 @@ class Transport:
         self._contexts: dict[tuple[str, bool], ssl.SSLContext] = {}
         self._sweeper: asyncio.TimerHandle | None = None
 
+    def reload(self, settings: RegistrySettings) -> None:
+        """Take over new settings, for the requests from now on; proxies stay."""
+        self.settings = settings
+        self._contexts.clear()
+        self._drop_idle()
+
     async def close(self) -> None:
         """Close the connections that are kept."""
+        self._drop_idle()
+
+    def _drop_idle(self) -> None:
         if self._sweeper is not None:
             self._sweeper.cancel()
             self._sweeper = None

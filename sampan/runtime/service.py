@@ -2,7 +2,7 @@
 
 Each task has a shim of its own, which goes on without the daemon; this service holds one connection to each
 and nothing else. Under ``<exec-root>``: ``shim/<id>/`` belongs to one task (``docs/shim-protocol.md`` draws
-it), ``runtime/`` is the state directory of the OCI runtimes.
+it), ``runtime/`` is the state directory of the OCI runtimes, ``cgroups`` lists the groups above containers'.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -24,9 +24,10 @@ from sampan.base.faults import point
 from sampan.base.tasks import Tasks
 from sampan.base.threads import blocking
 from sampan.kernel import fs
-from sampan.kernel.cgroup import Group, Layout, find_layout, remove_if_empty
+from sampan.kernel.cgroup import Group, Layout, find_layout
 from sampan.kernel.process import kill_session, reap, spawn
 from sampan.runtime import failure, shim
+from sampan.runtime.parents import Parents
 from sampan.runtime.runtimes import SEARCH_PATH, Runtimes
 from sampan.runtime.shim import Failed, Lost, Refused, ShimConnection
 from sampan.runtime.task import ExecSpec, Exit, NotRunning, Started, Streams, TaskSpec
@@ -43,14 +44,10 @@ _LAST_REAP_S: Final = 1.0
 
 
 class _Record(msgspec.Struct):
-    """What a later daemon has to know to clean up after a task: the file ``task`` of its run directory.
-
-    ``parent`` is whether the group above the container's came with our tasks and goes with the last of them.
-    """
+    """What a later daemon has to know to clean up after a task: the file ``task`` of its run directory."""
 
     runtime: str
     cgroup: str
-    parent: bool
     version: int = 1
 
 
@@ -92,7 +89,7 @@ class RuntimeService:
         self._on_oom = on_oom
         self._hide_unified = hide_unified
         self._cgroups: Layout | None = None
-        self._parents: dict[str, bool] = {}  # groups above containers' → whether they came with our tasks
+        self._parents = Parents(exec_root / "cgroups")
         self._shims: dict[str, ShimConnection] = {}  # of tasks that start or run
         self._leaving: set[ShimConnection] = set()  # of tasks that ended; these serve their last clients
         self._starting: dict[str, asyncio.Future[Started | Failed | Exit]] = {}
@@ -165,7 +162,8 @@ class RuntimeService:
         runtime = self._runtimes.find(task.runtime)
         directory = self._shims_directory / task.id
         directory.mkdir(mode=0o700)
-        record = _Record(runtime.name, task.cgroup_path, self._note_parent(task.cgroup_path))
+        record = _Record(runtime.name, task.cgroup_path)
+        self._parents.note(self._layout(), task.cgroup_path)
         _write(directory / _RECORD, msgspec.json.encode(record))
         task.bundle.mkdir(mode=0o700, parents=True, exist_ok=True)
         _write(task.bundle / "config.json", task.spec)
@@ -359,8 +357,6 @@ class RuntimeService:
                     raise
                 runtime.run("delete", "--force", container)
                 group.remove()
-            if record.parent:
-                self._parents[_parent(record.cgroup)] = True
         for directory in (state, self._shims_directory / container):
             with suppress(FileNotFoundError):
                 fs.remove_tree(directory)
@@ -373,10 +369,8 @@ class RuntimeService:
         self._leaving.clear()
         await self._tasks.close()
         self._runtimes.close()
-        for parent, ours in self._parents.items():
-            if ours:
-                with suppress(OSError):
-                    remove_if_empty(self._layout(), parent)
+        with suppress(OSError):
+            self._parents.remove(self._layout())
 
     # -- across daemons ------------------------------------------------------------------------------------
 
@@ -531,15 +525,6 @@ class RuntimeService:
             return None
         return next(tree.mountpoint for tree in layout.hierarchies if tree.version == 2)
 
-    def _note_parent(self, cgroup_path: str) -> bool:
-        """Return whether the group above a container's comes with our tasks (asked before it is made)."""
-        parent = _parent(cgroup_path)
-        if parent == "/":
-            return False
-        if parent not in self._parents:
-            self._parents[parent] = not Group(self._layout(), parent).exists()
-        return self._parents[parent]
-
 
 async def _reap(pid: int) -> None:
     """Collect shim ``pid``, which is about to end, if it is a child of ours."""
@@ -547,10 +532,6 @@ async def _reap(pid: int) -> None:
     while pid and not reap(pid):
         await asyncio.sleep(pause_s)
         pause_s = min(2 * pause_s, _LAST_REAP_S)
-
-
-def _parent(cgroup_path: str) -> str:
-    return str(PurePosixPath("/", cgroup_path).parent)
 
 
 def _freeze(group: Group) -> None:

@@ -153,8 +153,8 @@ class _Packer:
         root: int,
         name: Callable[[bytes], bytes] = lambda path: path[1:] or b".",
         *,
-        tick_ns: int = 1,
         sparse: bool = False,
+        tick_ns: int = 1,
     ) -> None:
         self._root = root
         self._sparse = sparse

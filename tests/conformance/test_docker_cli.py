@@ -172,7 +172,16 @@ def test_events_tell_the_life_of_a_container(docker_cli: Daemon) -> None:
 
 
 def test_events_are_followed_live(docker_cli: Daemon, cli_environment: dict[str, str]) -> None:
-    command = ["docker", "events", "--since", "1", "--format", "{{.Action}}", "--filter", "container=followed"]
+    command = [
+        "docker",
+        "events",
+        "--since",
+        "1",
+        "--format",
+        "{{.Action}}",
+        "--filter",
+        "container=followed",
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=cli_environment) as watcher:
         assert watcher.stdout is not None
         docker_cli.cli("create", "--name", "followed", "busybox", "true")

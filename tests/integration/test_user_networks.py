@@ -37,7 +37,7 @@ def _resolves(container: Container, name: str) -> list[str]:
 
 
 def _pings(container: Container, where: str) -> bool:
-    return container.exec_run(["ping", "-c1", "-W1", where]).exit_code == 0
+    return bool(container.exec_run(["ping", "-c1", "-W1", where]).exit_code == 0)
 
 
 def _address(container: Container, network: str) -> str:

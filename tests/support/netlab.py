@@ -25,7 +25,7 @@ P = ParamSpec("P")
 HOST_ADDRESS = "203.0.113.1"  # of the host, as its neighbour sees it
 OUTSIDE_ADDRESS = "203.0.113.2"
 OUTSIDE = Path("/run/netns/outside")
-_REFUSED_S = 0.5
+_REFUSED_S = 1.6  # a first packet that was lost is sent again after a second
 _SETTLE_S = 5.0
 
 

@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -143,7 +144,7 @@ class TokenServer:
         self._server.daemon_threads = True
         self.realm = f"http://127.0.0.1:{self._server.server_address[1]}/token"
 
-    def registry_options(self) -> dict[str, object]:
+    def registry_options(self) -> dict[str, Any]:
         """Return the registry's configuration that trusts this server."""
         return {
             "auth": {
@@ -162,7 +163,7 @@ class TokenServer:
         known = f"Basic {base64.b64encode(f'{USER}:{PASSWORD}'.encode()).decode()}"
         if authorization and authorization != known:
             return 401, {"details": "incorrect username or password"}
-        access = []
+        access: list[dict[str, object]] = []
         for scope in query.get("scope", []):
             kind, name, actions = scope.split(":", 2)
             allowed = [

@@ -97,7 +97,7 @@ def host_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-async def _network(lab: Lab, name: str = "mine", **settings: bool) -> None:
+async def _network(lab: Lab, name: str = "mine", **settings: Any) -> None:
     number = len(lab.service.list_networks({}))
     pool = IpamConfig(subnet=f"10.60.{number}.0/24")
     await lab.service.create_network(CreateNetwork(name=name, ipam=Ipam(config=[pool]), **settings))

@@ -2,17 +2,21 @@
 
 import contextlib
 import json
+import random
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import docker
 import pytest
 from support.daemon import Daemon, sampan
-from support.image_archives import config, digest, layer, oci_index, oci_layout, oci_manifest
-from support.images import busybox_archive, load_busybox
+from support.fault_registry import Asked, FaultRegistry, Reply
+from support.image_archives import config, digest, layer, oci_index, oci_layout, oci_manifest, tar
+from support.images import busybox_archive, docker_archive, load_busybox
 from support.pki import make_pki
+from support.plain_http import unix
 from support.pull_lab import PullLab
 from support.registries import PASSWORD, USER, DockerRegistry, TokenServer, docker_registry
 
@@ -191,8 +195,8 @@ def test_an_image_for_several_platforms(
         theirs,
     )
     name = f"{plain.host}/multi:1"
-    for platform, architecture in (("linux/amd64", "amd64"), ("linux/arm64", "arm64")):
-        daemon.cli("pull", "--platform", platform, name)
+    for wanted, architecture in (("linux/amd64", "amd64"), ("linux/arm64", "arm64")):
+        daemon.cli("pull", "--platform", wanted, name)
         assert client.images.get(name).id == made[architecture]
     failed = daemon.cli("pull", "--platform", "linux/s390x", name, check=False).stderr
     assert "no matching manifest for linux/s390x in the manifest list entries" in failed
@@ -324,3 +328,44 @@ def test_a_daemon_killed_in_a_pull(own_daemon: Daemon, plain: DockerRegistry, po
     assert own_daemon.cli("run", "--rm", "--network", "none", name, "echo", "x").stdout == "x\n"
     assert list((own_daemon.data_root / "content/partial").iterdir()) == []
     load_busybox(own_daemon)
+
+
+def test_memory_does_not_grow_with_the_image(own_daemon: Daemon, plain: DockerRegistry) -> None:
+    big = tar([(f"big{n}", random.Random(n).randbytes(32 << 20)) for n in range(4)])  # noqa: S311
+    name = f"{plain.host}/big/box:1"
+    client = own_daemon.client()
+    try:
+        client.images.load(docker_archive(name, [big], {}))
+    finally:
+        client.close()
+    own_daemon.stop()
+    own_daemon.start()
+    own_daemon.cli("push", "-q", name)
+    own_daemon.cli("rmi", name)
+    own_daemon.cli("pull", "-q", name)
+    status = Path(f"/proc/{own_daemon.pid}/status").read_text()
+    peak = int(status.partition("VmHWM:")[2].split()[0]) << 10
+    assert peak < 100 << 20
+    own_daemon.cli("rmi", name)
+
+
+def test_a_client_that_goes_away_stops_the_pull(own_daemon: Daemon, tmp_path: Path) -> None:
+    with FaultRegistry() as registry:
+        image = registry.add_image("a/b", "1", [layer("x"), layer("y")])
+        gone = threading.Event()
+
+        def hang(asked: Asked) -> Reply:
+            gone.wait(20)
+            return Reply(cut=10)
+
+        registry.fault("GET", f"/v2/a/b/blobs/{image.layers[1]}", hang)
+        with unix(own_daemon) as client:
+            client.ask(f"POST /images/create?fromImage={registry.host}/a/b&tag=1")
+            text = b""
+            while b"Pulling fs layer" not in text:
+                text += client.connection.recv(65536)
+        gone.set()
+        registry._faults.clear()
+        pulled = own_daemon.cli("pull", f"{registry.host}/a/b:1").stdout
+        assert "Downloaded newer image" in pulled
+        own_daemon.cli("rmi", f"{registry.host}/a/b:1")

@@ -269,7 +269,8 @@ def test_garbage_for_a_manifest(registry: FaultRegistry, lab: PullLab, raw: byte
 
 
 def nested(registry: FaultRegistry) -> object:
-    found = registry.add_manifest("a/b", "", LIST, {"schemaVersion": 2, "mediaType": LIST, "manifests": []})
+    document: dict[str, object] = {"schemaVersion": 2, "mediaType": LIST, "manifests": []}
+    found = registry.add_manifest("a/b", "", LIST, document)
     for _ in range(8):
         size = len(registry.manifests[f"a/b@{found}"][1])
         entry = {"mediaType": LIST, "digest": found, "size": size}

@@ -2,10 +2,11 @@
 
 from ipaddress import ip_address
 
+from support.dns import question
+
 from sampan.networks.dns import message
 from sampan.networks.dns.message import parse_query
 from sampan.networks.dns.zone import View, Zone, find, parse_links, resolve
-from tests.unit.networks.test_dns_messages import question
 
 WEB, DB, DB2 = "172.18.0.2", "172.18.0.3", "172.18.0.4"
 

@@ -3,9 +3,8 @@
 import json
 
 import pytest
+from support.command_line import Sampan
 from support.fake_daemon import FakeDaemon
-
-from tests.unit.cli.commands.conftest import Sampan
 
 
 def test_create(daemon: FakeDaemon, sampan: Sampan) -> None:

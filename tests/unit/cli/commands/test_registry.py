@@ -6,9 +6,8 @@ import stat
 from pathlib import Path
 
 import pytest
+from support.command_line import Sampan
 from support.fake_daemon import FakeDaemon, Received, Reply
-
-from tests.unit.cli.commands.conftest import Sampan
 
 HELPER = """#!/bin/sh
 cd "$(dirname "$0")"
