@@ -1,5 +1,7 @@
 """A volume driver that is another process."""
 
+import contextlib
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,8 +16,9 @@ SOCKETS = Path("/run/docker/plugins")
 
 @pytest.fixture
 def plugin(daemon: Daemon, tmp_path: Path) -> Iterator[VolumePlugin]:
-    made = [folder for folder in (SOCKETS, SOCKETS.parent) if not folder.exists()]
     SOCKETS.mkdir(parents=True, exist_ok=True)
+    # the folder is the whole machine's, what is mounted there is this test's alone
+    subprocess.run(["mount", "-t", "tmpfs", "plugins", SOCKETS], check=True)
     folder = tmp_path / "kept"
     folder.mkdir()
     address = SOCKETS / "vault.sock"
@@ -29,9 +32,10 @@ def plugin(daemon: Daemon, tmp_path: Path) -> Iterator[VolumePlugin]:
                 volume.remove(force=True)
             client.close()
     finally:
-        address.unlink(missing_ok=True)
-        for empty in made:
-            empty.rmdir()
+        subprocess.run(["umount", "-l", SOCKETS], check=True)
+        for empty in (SOCKETS, SOCKETS.parent):
+            with contextlib.suppress(OSError):  # somebody else's are there
+                empty.rmdir()
 
 
 def test_a_volume_of_a_plugin(
