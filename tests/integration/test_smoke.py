@@ -130,12 +130,12 @@ def test_a_paused_container_stands_still(daemon: Daemon, client: docker.DockerCl
     container.remove(force=True)
 
 
-def fetched(url: str) -> bytes:
-    """Return the page, once the server is up."""
+def fetch(host: str) -> bytes:
+    """Return the page on port 8080 of ``host``, once the server is up."""
     deadline = time.monotonic() + 20 * PATIENCE
     while True:
         try:
-            with urllib.request.urlopen(url, timeout=20 * PATIENCE) as answer:  # noqa: S310 - a fixed address
+            with urllib.request.urlopen(f"http://{host}:8080/", timeout=20 * PATIENCE) as answer:  # noqa: S310 - a fixed address
                 return bytes(answer.read())
         except OSError:
             assert time.monotonic() < deadline
@@ -152,7 +152,7 @@ def test_a_published_port_is_reached(client: docker.DockerClient, tmp_path: Path
         volumes={str(tmp_path): {"bind": "/www", "mode": "ro"}},
     )
     for address in ("127.0.0.1", "198.51.100.1"):
-        assert fetched(f"http://{address}:8080/") == b"hello\n"
+        assert fetch(address) == b"hello\n"
     server.reload()
     address = server.attrs["NetworkSettings"]["IPAddress"]
     page = client.containers.run("busybox", f"wget -qO- http://{address}/", remove=True)
