@@ -135,7 +135,7 @@ def fetch(host: str) -> bytes:
     deadline = time.monotonic() + 20 * PATIENCE
     while True:
         try:
-            with urllib.request.urlopen(f"http://{host}:8080/", timeout=20 * PATIENCE) as answer:  # noqa: S310 - a fixed address
+            with urllib.request.urlopen(f"http://{host}:8080/", timeout=20 * PATIENCE) as answer:
                 return bytes(answer.read())
         except OSError:
             assert time.monotonic() < deadline
