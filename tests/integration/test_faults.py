@@ -58,7 +58,7 @@ def victim(faulty: Daemon) -> Iterator[Daemon]:
 
 def files_of(daemon: Daemon) -> frozenset[str]:
     """Return what lies in the daemon's folders, but for the database and what a running daemon keeps."""
-    kept = ("state.db", "sampan.sock", "s.sock", "containers")  # the last: made at the first start
+    kept = ("state.db", "sampan.sock", "s.sock", "containers", "cgroups")
     paths = (path for root in (daemon.data_root, daemon.exec_root) for path in root.rglob("*"))
     return frozenset(str(path) for path in paths if not path.name.startswith(kept))
 

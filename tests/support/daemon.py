@@ -72,11 +72,19 @@ class Daemon:
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
                 raise RuntimeError(f"sampand ended with {self._process.returncode}:\n{self.log.read_text()}")
-            with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
-                probe.connect(str(self.socket))
+            if self._answers(deadline):
                 return self
             time.sleep(0.01)
         raise RuntimeError(f"sampand does not answer:\n{self.log.read_text()}")
+
+    def _answers(self, deadline: float) -> bool:
+        """Tell whether the daemon answers; one that was killed may still seem to listen for a moment."""
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(max(0.1, deadline - time.monotonic()))
+            probe.connect(str(self.socket))
+            probe.sendall(b"GET /_ping HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n")
+            return probe.recv(4096).startswith(b"HTTP/1.1 200")
+        return False
 
     def stop(self) -> int:
         """End the daemon with SIGTERM; return its exit code."""
