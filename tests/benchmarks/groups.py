@@ -1,75 +1,18 @@
 """How the figures are measured. Rounds are interleaved: the first of every engine, then the second, …"""
 
 import json
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from functools import partial
-from pathlib import Path
 from typing import Final
-from urllib.parse import quote
 
 from benchmarks import memory
+from benchmarks.bench import Bench, Record, now
 from benchmarks.engine import BUSYBOX, Engine
 from benchmarks.figures import NETWORKS, PHASES
-from benchmarks.http import Connection, Failed, rate
-from benchmarks.results import Results
+from benchmarks.http import Failed, rate
+from benchmarks.scale import scale
 
-_ERRORS: Final = (Failed, OSError, ValueError, KeyError, subprocess.SubprocessError)
 _LOG_REPEAT: Final = 8  # so often the file of lines is written out
-_MANY: Final = 100
-Record = Callable[[str, float], None]
-now = time.perf_counter
-
-
-@dataclass
-class Bench:
-    """A run of the harness; ``archive`` is the large image, ``image`` its name, ``lines`` a file for logs."""
-
-    engines: Sequence[Engine]
-    results: Results
-    rounds: int
-    archive: Path
-    image: str
-    lines: Path
-
-    def measure(self, name: str) -> None:
-        """Measure the group ``name`` of every engine that takes part in it."""
-        say(f"group {name}")
-        GROUPS[name](self)
-
-    def interleave(
-        self, group: str, measure: Callable[[Engine, Record], None], rounds: int, *, warm: int = 1
-    ) -> None:
-        """Call ``measure`` for each engine, round by round; the first ``warm`` rounds are not recorded."""
-        for number in range(warm + rounds):
-            for engine in self.engines:
-                if engine.takes_part(group):
-                    self.attempt(group, engine, measure, record=number >= warm)
-
-    def attempt(
-        self, group: str, engine: Engine, measure: Callable[[Engine, Record], None], *, record: bool = True
-    ) -> None:
-        """Call ``measure`` in the engine's place; if it fails, the engine is out of the group."""
-
-        def keep(figure: str, value: float) -> None:
-            if record:
-                self.results.add(figure, engine.name, value)
-
-        try:
-            engine.call(measure, engine, keep)
-        except _ERRORS as error:
-            engine.failed.add(group)
-            self.results.failures.append(f"{group}, {engine.name}: {error}")
-            say(f"FAILED {self.results.failures[-1]}")
-
-
-def say(text: str) -> None:
-    """Tell the person who waits."""
-    print(time.strftime("[%H:%M:%S]"), text, file=sys.stderr, flush=True)
 
 
 def _api(bench: Bench) -> None:
@@ -179,70 +122,6 @@ def _log(bench: Bench) -> None:
     bench.interleave("log", write, min(4, bench.rounds))
 
 
-def _scale(bench: Bench) -> None:
-    """One engine after the other: 300 containers of one are load enough."""
-    for engine in bench.engines:
-        if not engine.takes_part("scale"):
-            continue
-        if engine.fresh_rss is not None:
-            bench.results.add("rss fresh", engine.name, engine.fresh_rss)
-        say(f"scale {engine.name}")
-        names = [f"bench-{number}" for number in range(3 * _MANY)]
-        try:
-            bench.attempt("scale", engine, partial(_grow, names))
-        finally:
-            started = now()
-            engine.call(engine.remove, *names)
-            if engine.takes_part("scale"):
-                bench.results.add("remove", engine.name, now() - started)
-
-
-def _grow(names: Sequence[str], engine: Engine, record: Record) -> None:
-    before = _rss(engine, record, "rss idle")
-    started = now()
-    for name in names[:_MANY]:
-        engine.run("-d", "--name", name, BUSYBOX, "sleep", "100000")
-    record("start 100", now() - started)
-    with engine.api() as api:
-        ids = [container["Id"] for container in api.ask_json("GET", "/containers/json")]
-        helpers = sum(memory.pss(pid) for pid in memory.helpers_of(ids)) / len(ids)
-        growth = (_rss(engine) - before) / len(ids)
-        record("memory helper", helpers)
-        record("memory growth", growth)
-        record("memory container", helpers + growth)
-        started = now()
-        _start(engine, api, names[_MANY : 2 * _MANY])
-        record("start 100 api", now() - started)
-        running = len(api.ask_json("GET", "/containers/json"))
-        if running != 2 * _MANY:
-            raise Failed(f"{running} containers run, not {2 * _MANY}")
-        for _ in range(11):
-            started = now()
-            api.ask("GET", "/containers/json")
-            record("list 200", (now() - started) * 1000)
-        for _ in range(7):
-            record("ps 200", engine.cli("ps").seconds * 1000)
-        _start(engine, api, names[2 * _MANY :])
-    time.sleep(1)  # late work of the last starts belongs to the measurement
-    _rss(engine, record, "rss 300")
-
-
-def _start(engine: Engine, api: Connection, names: Sequence[str]) -> None:
-    for name in names:
-        body = engine.create_body("sleep", "100000")
-        container = api.ask_json("POST", f"/containers/create?name={quote(name)}", body)["Id"]
-        api.ask("POST", f"/containers/{container}/start")
-
-
-def _rss(engine: Engine, record: Record | None = None, figure: str = "") -> float:
-    if engine.daemon is None:
-        return 0.0
-    size = memory.daemon_rss(engine.daemon)
-    if record is not None:
-        record(figure, size)
-    return size
-
-
 GROUPS: Final[Mapping[str, Callable[[Bench], None]]] = {
     "api": _api,
     "run": _run,
@@ -250,6 +129,6 @@ GROUPS: Final[Mapping[str, Callable[[Bench], None]]] = {
     "ps": _ps,
     "ping": _ping,
     "log": _log,
-    "scale": _scale,
+    "scale": scale,
     "load": _load,
 }

@@ -22,8 +22,8 @@ class Comparison:
 
     @property
     def ratio(self) -> float | None:
-        """Ours by theirs."""
-        return self.ours / self.theirs if self.theirs else None
+        """Ours by theirs; None without a peer, or where its figure fell (memory that was given back)."""
+        return self.ours / self.theirs if self.theirs is not None and self.theirs > 0 else None
 
 
 def compare(results: Results, engines: Sequence[Engine]) -> Iterator[Comparison]:
