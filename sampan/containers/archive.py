@@ -13,11 +13,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
-from sampan.base.errors import HostFailure, InvalidParameter
+from sampan.base.errors import EngineError, HostFailure, InvalidParameter
 from sampan.base.events import EventBus
 from sampan.base.threads import Pulled, blocking, in_thread
 from sampan.base.times import format_ns
-from sampan.containers.container import Container
+from sampan.containers.container import Container, Mounted
 from sampan.containers.errors import PathNotFound
 from sampan.containers.launch import Launcher
 from sampan.images.compression import Inflated
@@ -27,6 +27,7 @@ from sampan.runtime.users import find_identity, read_accounts
 from sampan.storage.extract import Rules, extract, make_directories, open_inside
 from sampan.storage.pack import pack_named
 from sampan.storage.service import StorageService
+from sampan.volumes.staging import Staging
 from sampan.wire.archive import PathStat, go_mode
 
 _MAX_LINKS: Final = 40  # as the kernel, path_resolution(7)
@@ -41,9 +42,12 @@ _ABSENT: Final = frozenset({errno.ENOENT})
 class Archives:
     """Copies files out of and into containers."""
 
-    def __init__(self, storage: StorageService, launcher: Launcher, events: EventBus) -> None:
+    def __init__(
+        self, storage: StorageService, launcher: Launcher, staging: Staging, events: EventBus
+    ) -> None:
         self._storage = storage
         self._launcher = launcher
+        self._staging = staging
         self._events = events
 
     async def stat(self, container: Container, name: str, path: str) -> PathStat:
@@ -137,18 +141,21 @@ class Archives:
                 os.close(root)
             return
         with self._storage.borrowed(container.id) as rootfs:
+            staged = f"{container.id}-{os.urandom(6).hex()}"
             try:
-                view = View(rootfs, self._binds(container, rootfs))
+                view = View(rootfs, self._binds(container, rootfs, staged))
             except OSError as error:
                 raise HostFailure(f"cannot look into container {container.id}: {error.strerror}") from error
+            finally:
+                self._staging.clear(staged)  # the view has its own by now
             with view:
                 yield view.root
 
-    def _binds(self, container: Container, rootfs: str) -> list[Bind]:
+    def _binds(self, container: Container, rootfs: str, staged: str) -> list[Bind]:
         """Return the volumes, binds and files to see in the tree; the places for them are made."""
         folder = self._launcher.folder(container.id)
         wanted = [
-            (os.path.join(entry.point.source, entry.subpath), entry.point.destination)  # noqa: PTH118
+            (self._source(entry, staged), entry.point.destination)
             for entry in container.row.mounts
             if entry.point.source
         ]
@@ -158,7 +165,7 @@ class Archives:
             for name in ("resolv.conf", "hostname", "hosts")
             if f"/etc/{name}" not in taken
         ]
-        wanted = [(source, destination) for source, destination in wanted if Path(source).exists()]
+        wanted = [(source, destination) for source, destination in wanted if source and Path(source).exists()]
         binds = [Bind(source, destination) for source, destination in wanted]
         root = os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -167,6 +174,16 @@ class Archives:
         finally:
             os.close(root)
         return sorted(binds, key=lambda bind: bind.target.count("/"))
+
+    def _source(self, entry: Mounted, staged: str) -> str:
+        """Return what ``entry`` mounts; a path in a volume is bound under ``staged``, as links lead there."""
+        point = entry.point
+        if not entry.subpath:
+            return point.source
+        try:
+            return self._staging.bind_below(staged, point.name, point.source, entry.subpath)
+        except (EngineError, OSError):
+            return ""  # it is gone, or leads out of the volume: a start would be refused
 
 
 def absolute(path: str) -> str:

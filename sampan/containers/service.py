@@ -116,7 +116,7 @@ class ContainersService:
             find=self._store.find,
         )
         self._networking = Networking(self._store, networks, self._launcher)
-        self._archives = Archives(storage, self._launcher, events)
+        self._archives = Archives(storage, self._launcher, volumes.staging, events)
         self._stats = Stats(self._launcher, self._tasks, facts.mem_total, self._store.find)
         self._output = Output(root / "containers", runtime, events)
         self._execs = Execs(runtime, spec, storage, events, self._tasks)

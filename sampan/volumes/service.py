@@ -88,7 +88,7 @@ class VolumesService:
         self.driver_names = ["local"]
         self._events = events
         self._tasks = Tasks("volumes")
-        self._staging = Staging(exec_root / "mounts")
+        self.staging = Staging(exec_root / "mounts")
         self._folders = plugins or PluginFolders()
         self._plugins: dict[str, PluginDriver] = {}
         self._holds: dict[str, set[str]] = {}  # who has which volume mounted
@@ -334,7 +334,7 @@ class VolumesService:
             path = await self._hold(record, container)
         shown = path
         if subpath:
-            path = await blocking(self._staging.bind_below, container, name, path, subpath)
+            path = await blocking(self.staging.bind_below, container, name, path, subpath)
             shown = f"{shown}/{subpath}"
         attributes = {"container": container, "destination": shown, "driver": record.driver}
         self._events.publish("volume", "mount", name, attributes)
@@ -342,17 +342,17 @@ class VolumesService:
 
     async def mount_alone(self, container: str, source: str) -> str:
         """Return what to bind into ``container`` so that no mount below ``source`` comes along."""
-        return await blocking(self._staging.bind_alone, container, source)
+        return await blocking(self.staging.bind_alone, container, source)
 
     async def mount_mapped(
         self, container: str, source: str, uids: Sequence[IdRange], gids: Sequence[IdRange]
     ) -> str:
         """Return what to bind into ``container`` so that the owners of ``source`` are mapped."""
-        return await blocking(self._staging.bind_mapped, container, source, uids, gids)
+        return await blocking(self.staging.bind_mapped, container, source, uids, gids)
 
     async def unstage(self, container: str) -> None:
         """Take down what stood in for the container's mounts while it started; idempotent."""
-        await blocking(self._staging.clear, container)
+        await blocking(self.staging.clear, container)
 
     async def release(self, container: str) -> None:
         """Take back every ``mount`` for ``container``; idempotent. Failures are raised at the end."""
@@ -442,7 +442,7 @@ class VolumesService:
         for name, users in holders.items():
             if name in self.store:
                 self._holds[name] = set(users)
-        await blocking(self._staging.clear_all)
+        await blocking(self.staging.clear_all)
         await blocking(self._finish_moves)
         for folder, removed in await blocking(self.local.leftovers):
             if removed and removed in self.store and not self.local.folder(removed).exists():

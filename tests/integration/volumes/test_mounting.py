@@ -174,6 +174,23 @@ def test_a_path_that_becomes_a_link_under_our_hands(
     assert all("leads out of volume vol" in text for text in refusals)
 
 
+def test_copying_from_a_container_that_does_not_run(
+    daemon: Daemon, client: docker.DockerClient, sh: Shell
+) -> None:
+    sh("mkdir /d/below; echo deep >/d/below/f", volumes=["vol:/d"])
+    before = look(daemon)
+    container = client.containers.create("busybox", "true", mounts=[subpath("vol", "below")])
+    pieces, _ = container.get_archive("/s/f")
+    assert b"deep" in b"".join(pieces)
+    place = data(daemon, "vol") / "below"
+    (place / "f").unlink()
+    place.rmdir()
+    place.symlink_to("/etc")
+    with pytest.raises(docker.errors.NotFound):
+        container.get_archive("/s/passwd")
+    assert_none_left(before, daemon)
+
+
 def test_read_only_and_volumes_of_another_container(client: docker.DockerClient, sh: Shell) -> None:
     holder = client.containers.create("busybox", "true", volumes=["vol:/v", "/anonymous"])
     sh("echo x >/v/f; echo y >/anonymous/f", volumes_from=[holder.name])
