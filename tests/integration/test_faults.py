@@ -5,14 +5,16 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import docker
 import pytest
 from support.daemon import Daemon, remove_everything, running_daemon
-from support.images import load_busybox
+from support.images import busybox_layer, docker_archive, load_busybox
 from support.plain_http import ask, unix
 from support.traces import assert_none_left, look
+from urllib3.exceptions import HTTPError
 
 pytestmark = pytest.mark.root
 
@@ -111,6 +113,43 @@ def test_a_daemon_killed_in_a_start_is_cleaned_up_after(victim: Daemon, step: st
     client.close()
 
 
+LOAD_STEPS = (
+    "images.load.received",
+    "storage.create",
+    "storage.apply",
+    "storage.commit",
+    "images.install.layer",
+    "images.install.row",
+)
+
+
+@pytest.mark.parametrize("action", ["", "=kill"], ids=["fails", "kills"])
+@pytest.mark.parametrize("step", LOAD_STEPS)
+def test_a_load_is_whole_or_absent(victim: Daemon, step: str, action: str) -> None:
+    files, images = files_of(victim), ask(victim, "GET /images/json?all=1")
+    config: dict[str, object] = {"Cmd": ["sh"]}
+    small = docker_archive("x:1", [], {})  # a tar of two files is as good a layer as any
+    archive = docker_archive("other:1", [busybox_layer(), small], config)  # the first one is there already
+    victim.stop()
+    victim.start(environment={"SAMPAN_FAULTS": f"{step}{action}"})
+    client = victim.client()
+    with pytest.raises((docker.errors.APIError, docker.errors.ImageLoadError, OSError, HTTPError)):
+        client.images.load(archive)
+    if action:
+        assert victim.wait() == -signal.SIGKILL
+    else:
+        assert ask(victim, "GET /images/json?all=1") == images
+        victim.stop()
+    victim.start()
+    assert ask(victim, "GET /images/json?all=1") == images
+    assert_files_are(files, victim)
+    client.images.load(archive)
+    assert client.containers.run("other:1", "cat /manifest.json", remove=True)
+    client.images.remove("other:1")
+    assert_files_are(files, victim)
+    client.close()
+
+
 @pytest.mark.parametrize("step", ["containers.create.save", "storage.remove"])
 def test_other_changes_that_fail_leave_nothing(victim: Daemon, step: str) -> None:
     victim.stop()
@@ -136,13 +175,15 @@ def test_other_changes_that_fail_leave_nothing(victim: Daemon, step: str) -> Non
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_daemon_killed_at_random_points_loses_nothing(victim: Daemon) -> None:
-    """200 cycles of run, stop and remove, with the daemon killed every few of them, at any moment."""
+    """200 cycles of run, stop and remove; every few of them the daemon is killed in a request."""
     before, files = look(victim), files_of(victim)
     chooser = random.Random(20)  # noqa: S311 - about the same points in every run
     done = kills = 0
     while done < CYCLES:
         cycles = Cycles(victim, CYCLES - done)
-        cycles.join(chooser.uniform(0.02, 0.6))
+        for _ in range(chooser.randrange(1, 40)):
+            assert cycles.begun.acquire(timeout=60)
+        time.sleep(chooser.uniform(0, 0.03))
         victim.kill()
         kills += 1
         cycles.join(30)
@@ -166,24 +207,31 @@ class Cycles(threading.Thread):
         self._daemon = daemon
         self._wanted = wanted
         self.done = 0
+        self.begun = threading.Semaphore(0)  # released at each request, and without end at the end
         self.failures: list[BaseException] = []
         self.start()
+
+    def _ask(self, line: str, document: object = None) -> Any:
+        self.begun.release()
+        return ask(self._daemon, line, document)
 
     def run(self) -> None:
         document = {"Image": "busybox", "Cmd": ["sleep", "100"], "ExposedPorts": {"80/tcp": {}}}
         try:
             while self.done < self._wanted:
                 host = {"PublishAllPorts": True, "AutoRemove": self.done % 4 == 3}
-                name = ask(self._daemon, "POST /containers/create", {**document, "HostConfig": host})["Id"]
-                ask(self._daemon, f"POST /containers/{name}/start")
+                name = self._ask("POST /containers/create", {**document, "HostConfig": host})["Id"]
+                self._ask(f"POST /containers/{name}/start")
                 if not host["AutoRemove"]:
-                    ask(self._daemon, f"POST /containers/{name}/stop?t=0")
-                ask(self._daemon, f"DELETE /containers/{name}?force={host['AutoRemove']}")
+                    self._ask(f"POST /containers/{name}/stop?t=0")
+                self._ask(f"DELETE /containers/{name}?force={host['AutoRemove']}")
                 self.done += 1
         except OSError:
             pass  # the daemon has been killed
         except BaseException as error:
             self.failures.append(error)
+        finally:
+            self.begun.release(100)
 
 
 def test_a_container_outlives_the_daemon(own_daemon: Daemon) -> None:
@@ -215,12 +263,41 @@ def test_a_container_outlives_the_daemon(own_daemon: Daemon) -> None:
     client.close()
 
 
-def test_a_killed_shim_ends_its_container(daemon: Daemon, client: docker.DockerClient) -> None:
-    container = client.containers.run("busybox", "sleep 1000", detach=True)
-    for shim in look(daemon).shims:
-        if container.id in shim:
-            os.kill(int(shim.partition(":")[0]), 9)
+def kill_shim(daemon: Daemon, container: str) -> None:
+    (shim,) = (shim for shim in look(daemon).shims if container in shim)
+    os.kill(int(shim.partition(":")[0]), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("paused", [False, True], ids=["running", "paused"])
+def test_a_killed_shim_ends_its_container(
+    daemon: Daemon, client: docker.DockerClient, *, paused: bool
+) -> None:
+    container = client.containers.run("busybox", "sh -c 'sleep 1000 & sleep 1000'", detach=True)
+    if paused:
+        container.pause()
+    kill_shim(daemon, container.id)
     assert container.wait(timeout=20)["StatusCode"] == 137
+    container.start()
+    assert container.exec_run("true").exit_code == 0
+
+
+def test_a_killed_shim_is_an_end_like_others(daemon: Daemon, client: docker.DockerClient) -> None:
+    container = client.containers.run(
+        "busybox", ["sh", "-c", "echo once; sleep 1000"], detach=True, restart_policy={"Name": "always"}
+    )
+    for killed in (1, 2):
+        until(lambda killed=killed: container.logs() == b"once\n" * killed)  # type: ignore[misc]
+        kill_shim(daemon, container.id)
+    removing = client.containers.run("busybox", "sleep 1000", detach=True, auto_remove=True)
+    kill_shim(daemon, removing.id)
+    until(lambda: [left.id for left in client.containers.list(all=True, sparse=True)] == [container.id])
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def test_a_port_that_is_taken_names_its_holder(client: docker.DockerClient) -> None:
