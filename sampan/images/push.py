@@ -254,7 +254,7 @@ class Pusher:
         show: Callable[[int], None] = lambda sent: None,
         session: str = "",
     ) -> None:
-        file = await blocking(self._content.open, Digest(blob.digest))
+        file = self._content.open(Digest(blob.digest))  # not in a thread: a cancelled wait would lose it
         try:
 
             async def read(start: int, count: int) -> AsyncIterator[bytes]:
