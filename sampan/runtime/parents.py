@@ -21,8 +21,7 @@ class Parents:
     def __init__(self, file: Path) -> None:
         self._file = file
         self._ours: dict[str, bool] = {}
-        with suppress(FileNotFoundError, msgspec.DecodeError):
-            self._ours = dict.fromkeys(msgspec.json.decode(file.read_bytes(), type=list[str]), True)
+        self._load()
 
     def note(self, layout: Layout, group: str) -> None:
         """Take note of the group above ``group``, which is about to be made. Raises OSError."""
@@ -34,7 +33,8 @@ class Parents:
             self._save()
 
     def remove(self, layout: Layout) -> None:
-        """Remove those of our groups in which nothing is left."""
+        """Remove those of our groups in which nothing is left, also what another daemon noted meanwhile."""
+        self._load()
         for parent in [path for path, ours in self._ours.items() if ours]:
             try:
                 if remove_if_empty(layout, parent):
@@ -42,6 +42,10 @@ class Parents:
             except OSError as error:
                 _log.debug("group stays", extra={"cgroup": parent, "reason": str(error)})
         self._save()
+
+    def _load(self) -> None:
+        with suppress(FileNotFoundError, msgspec.DecodeError):
+            self._ours |= dict.fromkeys(msgspec.json.decode(self._file.read_bytes(), type=list[str]), True)
 
     def _save(self) -> None:
         kept = [path for path, ours in self._ours.items() if ours]
