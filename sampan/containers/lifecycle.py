@@ -56,9 +56,14 @@ class Lifecycle:
         self._removals: set[asyncio.Task[None]] = set()
         self.closing = False
 
-    async def start(self, container: Container, *, by_user: bool) -> bool:
-        """Start the container; return False if it was already running."""
+    async def start(self, container: Container, *, by_user: bool, again: bool = False) -> bool:
+        """Start the container; return False if it was already running.
+
+        ``again``: only if it still waits for its next start, as its restart policy wants it.
+        """
         async with container.lock:
+            if again and container.state.status is not Status.RESTARTING:
+                return False
             if not self._may_start(container, by_user=by_user):
                 return False
             if container.row.acquired:
@@ -228,8 +233,9 @@ class Lifecycle:
             return
         container.restarting = None
         container.row.restart_count += 1
+        work = self.start(container, by_user=False, again=True)
         try:
-            await self._tasks.finish(self.start(container, by_user=False), name=f"restart {container.id}")
+            await self._tasks.finish(work, name=f"restart {container.id}")
         except EngineError as error:
             _log.warning("restart failed", extra={"container": container.id, "error": str(error)})
 
@@ -244,6 +250,21 @@ class Lifecycle:
             self._store.record(container)
             self._answer(container, Exit(state.exit_code, state.oom_killed, state.finished_ns))
 
+    async def _mark_stopped(self, container: Container) -> bool:
+        """Keep the container from being started again; return True if it only waited for that.
+
+        A restart that is under way is waited for: the container runs then.
+        """
+        container.row.stopped_by_user = True
+        if container.state.status is not Status.RESTARTING:
+            return False
+        if container.starting:
+            async with container.lock:
+                container.row.stopped_by_user = True
+                return not container.state.running
+        self._cancel_restart(container)
+        return True
+
     async def stop(self, container: Container, signal: int | None, timeout: int | None) -> bool:
         """Ask the container's process to end, kill it after ``timeout`` seconds (-1: never).
 
@@ -251,9 +272,7 @@ class Lifecycle:
         """
         if not container.state.running:
             return False
-        container.row.stopped_by_user = True
-        if container.state.status is Status.RESTARTING:
-            self._cancel_restart(container)
+        if await self._mark_stopped(container):
             return True
         config = container.row.config
         if signal is None:
@@ -310,10 +329,9 @@ class Lifecycle:
         """Send ``signal`` to the container's process; KILL also waits until it is gone. Raises NotRunning."""
         if not container.state.running:
             raise NotRunning(container.id)
-        container.row.stopped_by_user = True
-        if container.state.status is Status.RESTARTING:
-            self._cancel_restart(container)
-        elif signal == _KILL:
+        if await self._mark_stopped(container):
+            return
+        if signal == _KILL:
             await self._kill_and_wait(container, self.next_exit(container))
         else:
             await self._signal(container, signal)
@@ -373,11 +391,24 @@ class Lifecycle:
                 )
                 raise Conflict(f'cannot remove container "/{container.name}": {hint}')
             await self._force_stop(container)
-        async with container.lock:
+        while not await self._take_out(container):
             if self._store.get(container.id) is None:
-                return  # removed while we waited for the lock
-            if container.state.running:
+                return  # somebody was faster
+            if not force:
                 raise Conflict(f'cannot remove container "/{container.name}": it was started again meanwhile')
+            await self._force_stop(container)
+        self._begin_clean_up(container)
+        await self._drop_volumes(container, volumes=volumes)
+        self._publish(container, "destroy")
+        for waiter in container.removed_waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def _take_out(self, container: Container) -> bool:
+        """Take the container out of sight, for good; return False if it runs or is gone already."""
+        async with container.lock:
+            if container.state.running or self._store.get(container.id) is None:
+                return False
             before = container.state.status
             container.state.status = Status.REMOVING
             try:
@@ -390,12 +421,7 @@ class Lifecycle:
             self._store.hide(container)
             for stream, _ in container.clients:
                 stream.close()
-        self._begin_clean_up(container)
-        await self._drop_volumes(container, volumes=volumes)
-        self._publish(container, "destroy")
-        for waiter in container.removed_waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+        return True
 
     def _begin_clean_up(self, container: Container) -> None:
         cleaning = self._tasks.begin(self._clean_up(container), name=f"clean up {container.id}")
@@ -418,10 +444,7 @@ class Lifecycle:
         await asyncio.gather(*self._removals)
 
     async def _force_stop(self, container: Container) -> None:
-        container.row.stopped_by_user = True
-        if container.state.status is Status.RESTARTING:
-            self._cancel_restart(container)
-        elif container.state.running:
+        if not await self._mark_stopped(container) and container.state.running:
             await self._kill_and_wait(container, self.next_exit(container))
 
     async def _drop_volumes(self, container: Container, *, volumes: bool) -> None:

@@ -149,6 +149,25 @@ def test_a_killed_container_is_not_started_again(client: docker.DockerClient) ->
     assert container.attrs["State"]["ExitCode"] == 137
 
 
+@pytest.mark.parametrize("end", ["stop", "kill", "remove"])
+def test_a_restart_under_way_does_not_win(client: docker.DockerClient, events: Events, end: str) -> None:
+    """Whoever ends a container while its policy starts it again ends it for good."""
+    containers = []
+    for step in range(12):
+        container = run(client, "sleep 1000", restart_policy={"Name": "always"})
+        os.kill(state(container)["Pid"], signal.SIGKILL)
+        events.until("die")
+        time.sleep(0.09 + 0.005 * step)  # the next start begins 0.1 s after the end, and takes some ten ms
+        if end == "remove":
+            container.remove(force=True)
+            continue
+        container.kill() if end == "kill" else container.stop(timeout=0)
+        containers.append(container)
+    run(client, "sleep 0.4").wait()  # longer than another restart would take
+    assert [state(container)["Status"] for container in containers] == ["exited"] * len(containers)
+    assert client.containers.list() == []
+
+
 def test_what_a_daemon_starts_again(own_daemon: Daemon) -> None:
     client = own_daemon.client()
     try:
