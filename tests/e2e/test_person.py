@@ -180,10 +180,10 @@ def test_help_is_there_for_everything(daemon: Daemon) -> None:
 
 
 def test_what_comes_later_says_so(daemon: Daemon) -> None:
-    for words in (("build", "."), ("build", "."), ("stats",)):
+    for words in (("build", "."), ("search", "x"), ("swarm", "init")):
         done = sampan(daemon, *words, check=False)
         assert done.returncode != 0
-        assert done.stderr == f"`sampan {words[0]}` comes with a later version.\n"
+        assert done.stderr.endswith("comes with a later version.\n")
 
 
 def test_versions_and_information(daemon: Daemon) -> None:
