@@ -307,8 +307,9 @@ class Lifecycle:
             await self._runtime.kill(container.id, signal)
             if container.state.status is Status.PAUSED:
                 await self._runtime.resume(container.id)
-                container.state.status = Status.RUNNING
-                self._store.record(container)
+                if container.state.status is Status.PAUSED:  # else its end was recorded meanwhile
+                    container.state.status = Status.RUNNING
+                    self._store.record(container)
         except Conflict:
             pass
 

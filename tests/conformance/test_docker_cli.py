@@ -75,6 +75,20 @@ def test_run_serves_a_bind_mount_through_a_port(docker_cli: Daemon, page: Path) 
     assert listed.startswith("web busybox 0.0.0.0:8080->80/tcp")
 
 
+def test_a_file_is_bound_read_only(docker_cli: Daemon, page: Path) -> None:
+    bind = f"{page}/index.html:/page:ro"
+    assert docker_cli.cli("run", "--rm", "-v", bind, "busybox", "cat", "/page").stdout.startswith("hello")
+    refused = docker_cli.cli("run", "--rm", "-v", bind, "busybox", "sh", "-c", "echo x >/page", check=False)
+    assert "Read-only file system" in refused.stderr
+
+
+def test_a_paused_container_is_removed_by_force(docker_cli: Daemon) -> None:
+    for _ in range(5):
+        docker_cli.cli("run", "-d", "--name", "frozen", "busybox", "sleep", "1000")
+        docker_cli.cli("pause", "frozen")
+        docker_cli.cli("rm", "-f", "frozen")
+
+
 def test_logs_follow_to_the_end(docker_cli: Daemon) -> None:
     script = "for i in 1 2 3; do echo out $i; echo err $i >&2; done; sleep 1; echo last"
     docker_cli.cli("run", "-d", "--name", "talker", "busybox", "sh", "-c", script)
