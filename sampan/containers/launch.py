@@ -330,7 +330,7 @@ class Launcher:
             raise EngineError(
                 f'invalid mount config for type "bind": bind source path does not exist: {source}'
             )
-        if not Path(source).is_dir():  # crun opens the target of rro as a directory; a file has nothing below it
+        if not Path(source).is_dir():  # crun opens the target of rro as a directory, in vain
             options = ["ro" if option == "rro" else option for option in options]
         if entry.alone:
             source = await self._volumes.mount_alone(container.id, source)
