@@ -307,11 +307,14 @@ class Lifecycle:
             await self._runtime.kill(container.id, signal)
             if container.state.status is Status.PAUSED:
                 await self._runtime.resume(container.id)
-                if container.state.status is Status.PAUSED:  # else its end was recorded meanwhile
-                    container.state.status = Status.RUNNING
-                    self._store.record(container)
+                self._resumed(container)
         except Conflict:
             pass
+
+    def _resumed(self, container: Container) -> None:
+        if container.state.status is Status.PAUSED:  # else its end was recorded meanwhile
+            container.state.status = Status.RUNNING
+            self._store.record(container)
 
     def next_exit(self, container: Container) -> asyncio.Future[Exit]:
         waiter: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
@@ -344,6 +347,7 @@ class Lifecycle:
                 raise Conflict(f"Container {container.id} is already paused")
             container.require_running("pause")
             await self._runtime.pause(container.id)
+            container.require_running("pause")  # it may have ended meanwhile
             container.state.status = Status.PAUSED
             self._store.record(container)
             self._publish(container, "pause")
@@ -354,8 +358,7 @@ class Lifecycle:
             if container.state.status is not Status.PAUSED:
                 raise Conflict(f"Container {container.id} is not paused")
             await self._runtime.resume(container.id)
-            container.state.status = Status.RUNNING
-            self._store.record(container)
+            self._resumed(container)
             self._publish(container, "unpause")
 
     async def freeze(self, container: Container) -> bool:

@@ -20,6 +20,8 @@ from sampan.runtime.ulimits import check_ulimits
 from sampan.wire.containers import ContainerConfig, HealthConfig, HostConfig
 
 _MAX_HOSTNAME: Final = 64  # linux/limits.h via limits.h, HOST_NAME_MAX
+_MAX_NAME: Final = 255  # linux/limits.h, NAME_MAX; some kernels do not hold cgroups to it
+_MAX_CGROUP_PARENT: Final = 2048  # leaves room in a path (PATH_MAX) for what comes before and after it
 _MIN_INTERVAL_NS: Final = 1_000_000
 
 
@@ -47,6 +49,9 @@ def check_host_config(
     _check_capabilities(host, facts)
     if "" in (host.annotations or {}):
         raise InvalidParameter("invalid Annotations: the empty string is not permitted as an annotation key")
+    parent = host.cgroup_parent.encode()
+    if len(parent) > _MAX_CGROUP_PARENT or any(len(name) > _MAX_NAME for name in parent.split(b"/")):
+        raise InvalidParameter(f"invalid cgroup parent: {host.cgroup_parent}: file name too long")
     warnings = check_resources(host, facts, update=update)
     _check_namespaces(host)
     if host.shm_size < 0:

@@ -327,6 +327,18 @@ def test_a_paused_container_is_stopped_and_removed(client: docker.DockerClient) 
     three.remove(force=True)
 
 
+def test_a_pause_at_the_very_end_leaves_no_ghost(client: docker.DockerClient) -> None:
+    for step in range(15):
+        container = run(client, f"sleep 0.{step:02}")
+        with contextlib.suppress(docker.errors.APIError):  # "is not running": it was too late
+            container.pause()
+            assert state(container)["Pid"]
+            container.unpause()
+        assert container.wait(timeout=20)["StatusCode"] == 0
+        assert state(container)["Status"] == "exited"
+        container.remove()
+
+
 @contextlib.contextmanager
 def attached(container: Any, **streams: int) -> Iterator[socket.socket]:
     """Attach to a running container and yield the raw connection."""
