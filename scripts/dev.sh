@@ -4,9 +4,10 @@ set -eu
 python=$1 venv=$2
 cd "$(dirname "$0")/.."
 
-# What the engine runs with; the rest builds and tests it.
-packages="crun nftables libnftables1 libseccomp2 busybox-static iproute2 procps ca-certificates
-python3 python3-venv gcc libc6-dev musl-tools util-linux mmdebstrap xz-utils zstd bsdextrautils"
+# What the engine runs with; what builds it; what the tests compare it with.
+packages="crun nftables libnftables1 libseccomp2 tini busybox-static mmdebstrap iproute2 procps ca-certificates
+python3 python3-venv gcc libc6-dev musl-tools util-linux xz-utils zstd bsdextrautils
+runc iptables openssl docker-registry skopeo"
 
 missing=
 for package in $packages; do

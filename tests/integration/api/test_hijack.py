@@ -1,6 +1,7 @@
 """Connections that become streams: attach and exec over unix, TCP, TLS and websockets, on real containers."""
 
 import contextlib
+import shutil
 import socket
 import ssl
 import subprocess
@@ -166,6 +167,8 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Daemon, P
 
 
 def docker_tls(pki: Path, *words: str, text: str = "") -> subprocess.CompletedProcess[str]:
+    if shutil.which("docker") is None:
+        pytest.skip("docker is not installed")
     flags = ["--tlsverify", "--tlscacert", str(pki / "ca.pem"), "--tlscert", str(pki / "client-cert.pem")]
     return subprocess.run(
         ["docker", "-H", "tcp://127.0.0.1:23760", *flags, "--tlskey", str(pki / "client-key.pem"), *words],
