@@ -118,7 +118,7 @@ class Daemon:
     def cli(
         self, *args: str, program: Sequence[str] = ("docker",), check: bool = True, **options: object
     ) -> subprocess.CompletedProcess[str]:
-        """Run the docker CLI (or ``program``) against this daemon; skip the test where it is not installed."""
+        """Run the docker CLI (or ``program``) against this daemon; skip the test where it is none."""
         if shutil.which(program[0]) is None:
             pytest.skip(f"{program[0]} is not installed")
         environment = {**os.environ, "DOCKER_HOST": self.url, "HOME": str(self.folder)}
