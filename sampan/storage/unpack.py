@@ -420,8 +420,6 @@ def set_xattrs(fd: int, name: bytes, xattrs: dict[str, bytes]) -> None:
     for key, value in xattrs.items():
         if key.startswith(PRIVATE_XATTRS):
             continue  # overlay's own notes would make it see things
-        if key.endswith("."):
-            raise OSError(errno.EINVAL, "extended attribute without a name", key)  # tmpfs would take it
         try:
             if name:
                 set_xattr(fd, name, key, value)
