@@ -72,6 +72,12 @@ class Creation:
         if not body.image:
             raise InvalidParameter("invalid reference format")
         image = self._images.find(body.image, platform=platform)
+        try:
+            return await self._create(body, name, image)
+        except NotFound as error:  # of a network, container or plugin: on a 404 clients would pull the image
+            raise InvalidParameter(str(error)) from error
+
+    async def _create(self, body: CreateContainer, name: str | None, image: Image) -> CreatedContainer:
         config = merge_config(split_body(body), image.config)
         host = body.host_config or HostConfig()
         host.runtime = host.runtime or body.runtime
