@@ -43,7 +43,15 @@
 #define TIOCGPTPEER 0x5441 /* asm-generic/ioctls.h: _IO('T', 0x41) */
 #endif
 #ifndef SYS_close_range
-#define SYS_close_range 436 /* the same number on every architecture */
+#define SYS_close_range 436 /* these have the same numbers on every architecture */
+#endif
+#ifndef SYS_open_tree
+#define SYS_open_tree 428
+#define SYS_move_mount 429
+#endif
+#ifndef OPEN_TREE_CLONE /* linux/mount.h */
+#define OPEN_TREE_CLONE 1
+#define MOVE_MOUNT_F_EMPTY_PATH 4
 #endif
 
 enum {
@@ -61,6 +69,7 @@ enum {
     MESSAGE = 16 * 1024,    /* the longest control message */
     TTY_BUFFER = 256 * 1024, /* more than the kernel holds for a terminal */
     HIGH_FD = 200,          /* above every number that a child's descriptors are moved to */
+    TREES = 4,              /* mounts given to the runtime beside those of its view */
 };
 
 struct watch { /* a descriptor in the epoll set; events 0 means not in it */
@@ -118,7 +127,8 @@ struct line { /* the unfinished line of one stream */
 
 static struct { /* the command line; docs/shim-protocol.md says what each is */
     const char *id, *dir, *bundle, *root, *runtime, *name, *hide, *memory, *input, *log_driver, *log_path, *log_attrs;
-    unsigned long runtime_fd, tty, rows, cols, log_size, log_files, compress;
+    const char *trees[TREES];
+    unsigned long runtime_fd, view_fd, tty, rows, cols, log_size, log_files, compress;
 } option = {.name = "runtime", .input = "none", .log_files = 1};
 
 static int epoll_fd, dir_fd, null_fd;
@@ -952,6 +962,21 @@ static void hide_unified(void) {
     umount2(option.hide, MNT_DETACH);
 }
 
+/* Leave the host's mounts, which grow with the number of containers, for a namespace with only those of the view
+ * and the trees that this container needs. The runtime copies all that it sees; here that is little. */
+static bool enter_view(void) {
+    int tree[TREES], n = 0;
+    for (; n < TREES && option.trees[n]; n++)
+        if ((tree[n] = (int)syscall(SYS_open_tree, AT_FDCWD, option.trees[n], OPEN_TREE_CLONE | O_CLOEXEC)) < 0)
+            return false;
+    if (setns((int)option.view_fd, CLONE_NEWNS) < 0 || unshare(CLONE_NEWNS) < 0)
+        return false;
+    while (n--)
+        if (syscall(SYS_move_mount, tree[n], "", AT_FDCWD, option.trees[n], MOVE_MOUNT_F_EMPTY_PATH) < 0)
+            return false;
+    return true;
+}
+
 static void move_fd(int from, int to) {
     if (from == to)
         fcntl(to, F_SETFD, 0);
@@ -962,7 +987,7 @@ static void move_fd(int from, int to) {
 static const int IGNORED[] = {SIGPIPE, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGTSTP, SIGTTIN, SIGTTOU};
 
 /* Start the runtime with the given stdio; its fd 3 is the log of errors, its fd 4 the exec's process document. */
-static pid_t runtime_start(char **argv, const int stdio[3], int log_fd, int document, bool hide) {
+static pid_t runtime_start(char **argv, const int stdio[3], int log_fd, int document, bool first) {
     pid_t pid = vfork(); /* it only makes system calls on its way to exec, so our memory is safe with it */
     if (pid)
         return pid;
@@ -974,8 +999,14 @@ static pid_t runtime_start(char **argv, const int stdio[3], int log_fd, int docu
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
-    if (hide)
+    if (first && option.view_fd) {
+        if (!enter_view()) {
+            dprintf(log_fd, "{\"level\":\"error\",\"msg\":\"cannot enter the view: %s\"}\n", strerror(errno));
+            _exit(127);
+        }
+    } else if (first && option.hide) {
         hide_unified();
+    }
     for (int i = 0; i < 3; i++)
         move_fd(stdio[i], i);
     move_fd(log_fd, 3);
@@ -1052,7 +1083,7 @@ static bool process_launch(struct process *p, int document) {
         if (ends[i] < 0)
             ends[i] = null_fd;
     if (ok) {
-        p->command = runtime_start(argv, ends, p->runtime_log, document, p == &init && option.hide);
+        p->command = runtime_start(argv, ends, p->runtime_log, document, p == &init);
         ok = p->command > 0;
     }
     int error = errno;
@@ -1407,12 +1438,18 @@ static void parse_option(const char *name, const char *value) {
         {"--id", &option.id, NULL}, {"--dir", &option.dir, NULL}, {"--bundle", &option.bundle, NULL},
         {"--root", &option.root, NULL}, {"--runtime", &option.runtime, NULL}, {"--name", &option.name, NULL},
         {"--runtime-fd", NULL, &option.runtime_fd}, {"--hide", &option.hide, NULL},
+        {"--view-fd", NULL, &option.view_fd},
         {"--memory", &option.memory, NULL}, {"--stdin", &option.input, NULL}, {"--tty", NULL, &option.tty},
         {"--rows", NULL, &option.rows}, {"--cols", NULL, &option.cols},
         {"--log-driver", &option.log_driver, NULL}, {"--log-path", &option.log_path, NULL},
         {"--log-attrs", &option.log_attrs, NULL}, {"--log-size", NULL, &option.log_size},
         {"--log-files", NULL, &option.log_files}, {"--log-compress", NULL, &option.compress},
     };
+    for (int i = 0; i < TREES && strcmp(name, "--tree") == 0; i++)
+        if (!option.trees[i]) {
+            option.trees[i] = value;
+            break;
+        }
     for (size_t i = 0; i < sizeof options / sizeof *options; i++)
         if (strcmp(name, options[i].name) == 0) {
             if (options[i].text)
@@ -1428,8 +1465,8 @@ int main(int argc, char **argv) {
     errno = EINVAL;
     for (int i = 1; i + 1 < argc; i += 2) {
         parse_option(argv[i], argv[i + 1]);
-        int fd = strcmp(argv[i], "--client") == 0 ? atoi(argv[i + 1]) : (int)option.runtime_fd;
-        last_fd = fd > last_fd ? fd : last_fd;
+        if (strcmp(argv[i], "--client") == 0 || strcmp(argv[i], "--runtime-fd") == 0 || strcmp(argv[i], "--view-fd") == 0)
+            last_fd = atoi(argv[i + 1]) > last_fd ? atoi(argv[i + 1]) : last_fd;
     }
     if (!option.id || !option.dir || !option.bundle || !option.root || (!option.runtime && !option.runtime_fd) ||
         (option.log_driver && !option.log_path))

@@ -88,6 +88,7 @@ async def build(config: Config) -> Engine:
             on_exit=lambda container, ended: containers.on_exit(container, ended),
             on_exec_exit=lambda container, name, ended: containers.on_exec_exit(container, name, ended),
             hide_unified=facts.cgroup_hybrid_blocks_crun,
+            places=(config.data_root,),
         )
         closing.push_async_callback(runtime.close)
         spec = SpecBuilder(

@@ -111,6 +111,7 @@ _PROPAGATION: Final = {
 _AT_SYMLINK_NOFOLLOW: Final = 0x100
 _AT_NO_AUTOMOUNT: Final = 0x800
 _STATX_ATTR_MOUNT_ROOT: Final = 0x2000
+_STATX_MNT_ID: Final = 0x1000
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 libc.mount.argtypes = (
@@ -205,18 +206,24 @@ def bind(
 
 def is_mount_point(path: str | os.PathLike[str]) -> bool:
     """Return whether ``path`` is the root of a mount; False where there is nothing (statx(2), Linux 5.8)."""
-    buffer = ctypes.create_string_buffer(256)  # struct statx, linux/stat.h
-    flags = _AT_SYMLINK_NOFOLLOW | _AT_NO_AUTOMOUNT
-    if syscall("statx", -100, os.fsencode(path), flags, 0, buffer) < 0:
-        if ctypes.get_errno() in (errno.ENOENT, errno.ENOTDIR):
-            return False
-        check(-1, os.fspath(path))
-    return bool(int.from_bytes(buffer.raw[8:16], sys.byteorder) & _STATX_ATTR_MOUNT_ROOT)
+    try:
+        buffer = _statx(path, 0)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return bool(int.from_bytes(buffer[8:16], sys.byteorder) & _STATX_ATTR_MOUNT_ROOT)
 
 
-def mounts(pid: int | None = None) -> list[MountInfo]:
-    """Return the mount table of process ``pid`` (None: ours), in the order in which it was built."""
-    with open(f"/proc/{pid or 'self'}/mountinfo", "rb") as file:
+def mount_id(path: str | os.PathLike[str]) -> int:
+    """Return the id (``MountInfo.id``) of the mount that ``path`` itself is on (statx(2), Linux 5.8)."""
+    return int.from_bytes(_statx(path, _STATX_MNT_ID)[144:152], sys.byteorder)
+
+
+def mounts(pid: int | None = None, *, thread: bool = False) -> list[MountInfo]:
+    """Return the mount table of process ``pid`` (None: ours), in the order in which it was built.
+
+    ``thread``: that of the calling thread, which may have a mount namespace of its own.
+    """
+    with open(f"/proc/{pid or ('thread-self' if thread else 'self')}/mountinfo", "rb") as file:
         return [parse_mountinfo(line) for line in file.read().splitlines()]
 
 
@@ -341,6 +348,14 @@ class FsContext:
 
 
 # --- details ---
+
+
+def _statx(path: str | os.PathLike[str], mask: int) -> bytes:
+    """Return the ``struct statx`` (linux/stat.h) of ``path``, no symbolic link followed."""
+    buffer = ctypes.create_string_buffer(256)
+    flags = _AT_SYMLINK_NOFOLLOW | _AT_NO_AUTOMOUNT
+    check(syscall("statx", -100, os.fsencode(path), flags, mask, buffer), os.fspath(path))
+    return buffer.raw
 
 
 def _split(options: Sequence[str]) -> tuple[int, list[int], list[str]]:

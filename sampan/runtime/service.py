@@ -31,6 +31,7 @@ from sampan.runtime.parents import Parents
 from sampan.runtime.runtimes import SEARCH_PATH, Runtimes
 from sampan.runtime.shim import Failed, Lost, Refused, ShimConnection
 from sampan.runtime.task import ExecSpec, Exit, NotRunning, Started, Streams, TaskSpec
+from sampan.runtime.view import View
 
 _log = logging.getLogger(__name__)
 _ENVIRONMENT: Final = {"PATH": SEARCH_PATH}
@@ -65,7 +66,7 @@ class RuntimeService:
     ``runtimes`` maps names to programs (a path, or a name to be found on SEARCH_PATH). ``on_exit`` and
     ``on_exec_exit`` are called exactly once per end, before anything is taken down, and never before the
     start was returned; ``on_oom`` when a container hits its memory limit. With ``hide_unified`` crun does not
-    see the cgroup v2 tree beside a v1 one.
+    see the cgroup v2 tree beside a v1 one. ``places`` are folders above bundles and root file systems.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class RuntimeService:
         on_exec_exit: Callable[[str, str, Exit], None],
         on_oom: Callable[[str], None] | None = None,
         hide_unified: bool = False,
+        places: Sequence[Path] = (),
     ) -> None:
         self._shims_directory = exec_root / "shim"
         self._state_directory = exec_root / "runtime"
@@ -87,8 +89,9 @@ class RuntimeService:
         self._on_exit = on_exit
         self._on_exec_exit = on_exec_exit
         self._on_oom = on_oom
-        self._hide_unified = hide_unified
         self._cgroups: Layout | None = None
+        self._hidden = self._unified_mount() if hide_unified else None
+        self._view = View((exec_root, *places), self._hidden)
         self._parents = Parents(exec_root / "cgroups")
         self._shims: dict[str, ShimConnection] = {}  # of tasks that start or run
         self._leaving: set[ShimConnection] = set()  # of tasks that ended; these serve their last clients
@@ -130,9 +133,10 @@ class RuntimeService:
     async def _launch(
         self, task: TaskSpec, clients: Sequence[tuple[socket.socket, Streams]]
     ) -> Started | Failed:
+        view = await self._view.open() if self._runtimes.find(task.runtime).crun else None
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
-            pid = self._spawn(task, theirs, clients)
+            pid = self._spawn(task, theirs, clients, view)
         except OSError as error:
             ours.close()
             if not shim.BINARY.exists():
@@ -157,7 +161,11 @@ class RuntimeService:
         return answer
 
     def _spawn(
-        self, task: TaskSpec, control: socket.socket, clients: Sequence[tuple[socket.socket, Streams]]
+        self,
+        task: TaskSpec,
+        control: socket.socket,
+        clients: Sequence[tuple[socket.socket, Streams]],
+        view: int | None,
     ) -> int:
         runtime = self._runtimes.find(task.runtime)
         directory = self._shims_directory / task.id
@@ -169,9 +177,12 @@ class RuntimeService:
         _write(task.bundle / "config.json", task.spec)
         point("runtime.start.files")
         program = runtime.descriptor()
+        trees = self._view.trees(task.spec, task.bundle) if view is not None else None
         fds = [control.fileno()]
         if program is not None:
             fds.append(program)
+        if view is not None and trees is not None:
+            fds.append(view)
         fds += [connection.fileno() for connection, _ in clients]
         words = shim.arguments(
             task,
@@ -180,8 +191,9 @@ class RuntimeService:
             runtime=runtime.path(),
             name=runtime.name,
             memory=Group(self._layout(), task.cgroup_path).directory("memory"),
-            hide=self._unified_mount() if runtime.crun else None,
+            hide=self._hidden if runtime.crun else None,
             from_fd=program is not None,
+            trees=trees,
             clients=[streams for _, streams in clients],
         )
         return spawn(str(shim.BINARY), words, _ENVIRONMENT, fds)
@@ -369,6 +381,7 @@ class RuntimeService:
         self._leaving.clear()
         await self._tasks.close()
         self._runtimes.close()
+        self._view.close()
         with suppress(OSError):
             self._parents.remove(self._layout())
 
@@ -521,7 +534,7 @@ class RuntimeService:
     def _unified_mount(self) -> str | None:
         """Return where cgroup v2 is mounted beside v1, if that must be hidden."""
         layout = self._layout()
-        if not self._hide_unified or not layout.hybrid:
+        if not layout.hybrid:
             return None
         return next(tree.mountpoint for tree in layout.hierarchies if tree.version == 2)
 

@@ -62,14 +62,17 @@ def arguments(
     memory: str | None,
     hide: str | None,
     from_fd: bool,
+    trees: Sequence[str] | None,
     clients: Sequence[Streams],
 ) -> list[str]:
-    """Return the shim's command line for ``task``; the order of descriptors is control, runtime, clients.
+    """Return the shim's command line for ``task``. The descriptors: control, runtime, view, clients.
 
     ``memory`` is the directory of the container's memory cgroup, ``hide`` a mount that the runtime must not
     see, ``from_fd`` whether the runtime's program is passed as a descriptor instead of run by its path.
+    ``trees`` are the mounts that the runtime sees besides those of the view; None: there is no view.
     """
-    first_client = CONTROL_FD + 1 + from_fd
+    view = CONTROL_FD + 1 + from_fd
+    first_client = view + (trees is not None)
     words = ["sampan-shim", "--id", task.id, "--dir", str(directory), "--bundle", str(task.bundle)]
     words += ["--root", str(root), "--name", name]
     words += ["--runtime-fd", str(CONTROL_FD + 1)] if from_fd else ["--runtime", runtime]
@@ -81,6 +84,10 @@ def arguments(
         words += ["--memory", memory]
     if hide is not None:
         words += ["--hide", hide]
+    if trees is not None:
+        words += ["--view-fd", str(view)]
+        for tree in trees:
+            words += ["--tree", tree]
     if (log := task.log) is not None:
         words += ["--log-driver", log.driver, "--log-path", str(log.path), "--log-size", str(log.max_size)]
         words += ["--log-files", str(log.max_file), "--log-compress", str(int(log.compress))]

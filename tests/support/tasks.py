@@ -175,6 +175,7 @@ class Yard:
             on_exec_exit=self._on_exec_exit,
             on_oom=self.ooms.append,
             hide_unified=find_layout().hybrid,
+            places=(self.root, self.rootfs),
         )
 
     def task(

@@ -109,6 +109,7 @@ def options(task: TaskSpec, *, from_fd: bool = True, clients: tuple[Streams, ...
         memory=None,
         hide=None,
         from_fd=from_fd,
+        trees=None,
         clients=clients,
     )
 
