@@ -56,10 +56,14 @@
 
 enum {
     CONTROL_FD = 3,         /* where the daemon leaves the control connection */
-    CHUNK = 64 * 1024,      /* one read of output: a pipe's usual capacity */
+    CHUNK = 256 * 1024,     /* one read of output */
+    FULL_PIPE = 64 * 1024,  /* a pipe's usual capacity */
+    PIPE = 1024 * 1024,     /* capacity of one that was found full: then neither side waits for each turn of the other */
+    SLACK = 8,              /* text is read and copied by words, and may be so beyond its end */
     PIECE = 16 * 1024,      /* a longer line is logged in pieces of this size, as Docker does */
     RECORD = PIECE * 6 + 512, /* the longest log record but for the attributes: every byte as \u00xx */
-    BATCH = 256 * 1024,     /* log text gathered for one write */
+    BATCH = 512 * 1024,     /* log text gathered for one write */
+    GROWTH = 64 * 1024,     /* a client's queue grows by so much */
     LAG = 1024 * 1024,      /* a client this far behind holds the container back ... */
     QUEUE_MAX = 8 * LAG,    /* ... and one this far behind (output left at the end) is cut off */
     STALL_MS = 10 * 1000,   /* ... unless it has taken nothing for so long: then it is cut off */
@@ -101,6 +105,7 @@ struct process { /* the container's init, or one exec */
     uint64_t started_ns, ended_ns, linger_ms;
     int status;           /* as waitpid gave it */
     bool tty, takes_input, close_stdin, ended, finished;
+    bool wide[2];         /* its output pipe was given more room */
     int runtime_log;      /* memfd in which the runtime writes its errors */
     int console;          /* listener that gets the terminal from the runtime */
     int slave;            /* the terminal's other end, kept open: no EIO while nobody in there has it open */
@@ -118,7 +123,7 @@ struct control { /* a connection of the daemon */
 };
 
 struct line { /* the unfinished line of one stream */
-    char data[PIECE];
+    char data[PIECE + SLACK];
     size_t used;
     unsigned ordinal; /* pieces logged so far */
     uint64_t ns;      /* all pieces carry the time of the first */
@@ -140,7 +145,7 @@ static bool stopping; /* the container is to be killed as soon as it can be */
 static struct { pid_t pid; int status; } *strays; /* ended before their runtime command told us their pid */
 static size_t stray_count;
 
-static char chunk[CHUNK] __attribute__((aligned(4096)));
+static char chunk[CHUNK + SLACK] __attribute__((aligned(4096)));
 static bool chunk_dirty;
 
 /* ------------------------------------------------------------------------------------------------ small things */
@@ -334,23 +339,44 @@ static size_t utf8(const unsigned char *s, size_t n) {
     return len;
 }
 
+/* Copy n bytes by words: most runs are too short for memcpy to be worth its call. Writes up to SLACK more. */
+static char *copy(char *to, const char *from, size_t n) {
+    for (size_t i = 0; i < n; i += sizeof(uint64_t)) {
+        memcpy(to + i, from + i, sizeof(uint64_t));
+        __asm__ volatile("" ::: "memory"); /* or the compiler makes one memcpy of the loop */
+    }
+    return to + n;
+}
+
+/* Return how many of the 8 bytes at s come before the first that JSON text cannot hold as it is. One bit a byte
+ * tells: its top one. A borrow may set wrong ones, but only above a right one, and the lowest is what counts. */
+static size_t json_plain(const unsigned char *s) {
+    const uint64_t ones = 0x0101010101010101u, tops = ones * 0x80;
+    uint64_t word;
+    memcpy(&word, s, sizeof word);
+    if (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__)
+        word = __builtin_bswap64(word);
+    uint64_t quote = (word | ones * 0x04) ^ ones * 0x26; /* a zero byte for " and & */
+    uint64_t angle = (word | ones * 0x02) ^ ones * 0x3E; /* < and > */
+    uint64_t slash = word ^ ones * 0x5C;
+    uint64_t special = ((quote - ones) & ~quote) | ((angle - ones) & ~angle) | ((slash - ones) & ~slash) |
+                       ((word - ones * 0x20) & ~word) | word;
+    special &= tops;
+    return special ? (size_t)__builtin_ctzll(special) / 8 : 8;
+}
+
 /* Go's JSON string of the n bytes at s, without the quotes: every escape as encoding/json writes it. */
 static char *json_text(char *to, const unsigned char *s, size_t n) {
     static const char hex[] = "0123456789abcdef";
-    static bool plain[256];
-    if (!plain['a'])
-        for (int c = 0x20; c < 0x80; c++)
-            plain[c] = !strchr("\"\\<>&", c);
     for (size_t i = 0; i < n;) {
-        size_t start = i;
-        while (i < n && plain[s[i]])
-            i++;
-        memcpy(to, s + start, i - start);
-        to += i - start;
-        if (i == n)
-            break;
+        size_t plain = json_plain(s + i), left = n - i, len = 1;
+        memcpy(to, s + i, sizeof(uint64_t));
+        plain = plain < left ? plain : left;
+        to += plain;
+        i += plain;
+        if (plain == 8 || i == n)
+            continue;
         unsigned char c = s[i];
-        size_t len = 1;
         if (c == '"' || c == '\\' || c == '\n' || c == '\r') {
             *to++ = '\\';
             *to++ = c == '\n' ? 'n' : c == '\r' ? 'r' : (char)c;
@@ -366,7 +392,7 @@ static char *json_text(char *to, const unsigned char *s, size_t n) {
             to = stpcpy(to, "\\u202");
             *to++ = hex[s[i + 2] & 15];
         } else {
-            memcpy(to, s + i, len);
+            memcpy(to, s + i, 4);
             to += len;
         }
         i += len;
@@ -439,7 +465,7 @@ static char *local_record(char *to, int stream, struct line *line, const char *d
 static const char *json_tail(int stream, uint64_t ns, size_t *length) {
     static struct { uint64_t ns; size_t length; char *text; } tails[2];
     if (!tails[stream].text)
-        tails[stream].text = malloc(128 + logfile.attrs_len);
+        tails[stream].text = malloc(128 + logfile.attrs_len + SLACK);
     if (tails[stream].ns != ns) {
         char *to = stpcpy(stpcpy(tails[stream].text, "\\n\",\"stream\":\""), STREAM[stream]);
         if (logfile.attrs_len)
@@ -479,10 +505,10 @@ static void log_record(int stream, const char *data, size_t n, bool last, uint64
     } else {
         size_t length;
         const char *tail = json_tail(stream, ns, &length);
-        to = json_text(stpcpy(to, "{\"log\":\""), (const unsigned char *)data, n);
+        memcpy(to, "{\"log\":\"", 8);
+        to = json_text(to + 8, (const unsigned char *)data, n);
         size_t skip = last ? 0 : 2; /* a piece has no \n */
-        memcpy(to, tail + skip, length - skip);
-        to += length - skip;
+        to = copy(to, tail + skip, length - skip);
     }
     logfile.used = (size_t)(to - logfile.batch);
     if (last)
@@ -592,7 +618,7 @@ static bool client_enqueue(struct client *c, const char *data, size_t n) {
         if (c->to + n > QUEUE_MAX)
             return false;
         if (c->to + n > c->size) {
-            size_t size = (c->to + n + CHUNK) & ~(size_t)(CHUNK - 1);
+            size_t size = (c->to + n + GROWTH) & ~(size_t)(GROWTH - 1);
             char *bigger = realloc(c->queue, size);
             if (!bigger)
                 return false;
@@ -750,7 +776,7 @@ static void client_ready(struct watch *w, uint32_t events) {
         if (!(events & (EPOLLIN | EPOLLHUP | EPOLLERR)))
             return;
         chunk_dirty = true;
-        ssize_t n = recv(w->fd, chunk, sizeof chunk, MSG_DONTWAIT);
+        ssize_t n = recv(w->fd, chunk, CHUNK, MSG_DONTWAIT);
         if (n > 0)
             input_write(c->process, chunk, (size_t)n);
         else if (n == 0 && !(events & (EPOLLHUP | EPOLLERR)))
@@ -799,7 +825,11 @@ static ssize_t output_read(struct process *p, int stream) {
     if (w->fd < 0)
         return 0;
     chunk_dirty = true;
-    ssize_t n = read(w->fd, chunk, sizeof chunk);
+    ssize_t n = read(w->fd, chunk, CHUNK);
+    if (n >= FULL_PIPE && !p->wide[stream]) {
+        p->wide[stream] = true;
+        fcntl(w->fd, F_SETPIPE_SZ, PIPE); /* if it may not be that large it stays as it is */
+    }
     if (n > 0)
         deliver(p, stream, chunk, (size_t)n);
     else if (n == 0 || (errno != EAGAIN && errno != EINTR))
@@ -1410,7 +1440,7 @@ static void turn(void) {
         w->ready(w, event.events);
     } else if (n == 0 && chunk_dirty) {
         /* Quiet again: hand the pages of the buffers back. */
-        madvise(chunk, sizeof chunk, MADV_DONTNEED);
+        madvise(chunk, CHUNK, MADV_DONTNEED);
         if (logfile.batch)
             madvise(logfile.batch, logfile.room, MADV_DONTNEED);
         chunk_dirty = false;

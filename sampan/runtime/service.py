@@ -38,6 +38,7 @@ _ENVIRONMENT: Final = {"PATH": SEARCH_PATH}
 _STOP_TIMEOUT_S: Final = 10.0
 _KILLED: Final = 128 + signal.SIGKILL
 _RECORD: Final = "task"
+_TAKE_DOWN_TRIES: Final = 5
 _FIRST_FREEZE_S: Final = 0.02
 _LAST_FREEZE_S: Final = 2.0
 _FIRST_REAP_S: Final = 0.001
@@ -326,14 +327,20 @@ class RuntimeService:
 
         Idempotent. ``on_exit`` is called first if it ran. Raises HostFailure if something stays.
         """
-        connection = self._shims.get(id) or self._reconnect(id)
-        if connection is not None:
-            await self._stop(connection)
-        if (self._shims_directory / id).exists():
+        for left in reversed(range(_TAKE_DOWN_TRIES)):
+            connection = self._shims.get(id) or self._reconnect(id)
+            if connection is not None:
+                await self._stop(connection)
+            if not (self._shims_directory / id).exists():
+                return
             try:
                 await blocking(self._take_down, id, self._record(id))
             except OSError as error:
-                raise HostFailure(f"cannot take down container {id}: {error}") from error
+                # Not empty: a shim that was being started when its daemon was killed has only now come up.
+                if error.errno != errno.ENOTEMPTY or not left:
+                    raise HostFailure(f"cannot take down container {id}: {error}") from error
+            else:
+                return
 
     async def _stop(self, connection: ShimConnection) -> None:
         """Kill the task and wait until its shim has said so; a shim that does not is killed itself."""

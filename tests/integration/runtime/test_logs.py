@@ -19,7 +19,23 @@ ODD = (
     b'plain\n"quoted" back\\slash <tag> & more\n\ttab\x00\x01\x1f\x7f\r\n'
     b"\xe2\x82\xac \xf0\x9f\x98\x80 \xe2\x80\xa8 \xe2\x80\xa9\n"
     b"\xff\xfe \xc0\x80 \xed\xa0\x80 \xf4\x90\x80\x80 \xe2\x82\n\n\n"
-    b"no newline at the end"
+    + b"".join(  # the text is taken in words of eight bytes: everything at each place in one
+        b"x" * before + odd + b"y" * after + b"\n"
+        for odd in (
+            b'"',
+            b"\\",
+            b"<&>",
+            b"\0",
+            b"\x1f",
+            b"\x7f",
+            b"\x80",
+            b"\xe2\x82",
+            "\u20ac\u2028".encode(),
+        )
+        for before in range(9)
+        for after in (0, 1, 8)
+    )
+    + b"no newline at the end"
 )
 
 
