@@ -1029,8 +1029,8 @@ static pid_t runtime_start(char **argv, const int stdio[3], int log_fd, int docu
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
-    if (first && option.view_fd) {
-        if (!enter_view()) {
+    if (option.view_fd) { /* an exec attaches nothing: it can do without a copy of the view */
+        if (first ? !enter_view() : setns((int)option.view_fd, CLONE_NEWNS) < 0) {
             dprintf(log_fd, "{\"level\":\"error\",\"msg\":\"cannot enter the view: %s\"}\n", strerror(errno));
             _exit(127);
         }

@@ -132,7 +132,7 @@ class Creation:
             point("containers.create.save")
             if not config.hostname and not host.network_mode.startswith("container:"):
                 config.hostname = default_hostname(config, container_id)
-            self._store.add(container)
+            await self._store.add(container)
         self._events.publish("container", "create", container.id, container.attributes())
         return CreatedContainer(container.id, warnings)
 

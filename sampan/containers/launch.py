@@ -5,6 +5,8 @@ way back first; ``tidy`` is that same way back, used after an exit, a failed sta
 """
 
 import asyncio
+import contextlib
+import os
 import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -137,22 +139,20 @@ class Launcher:
         return started
 
     async def _open_rootfs(self, container: Container) -> Path:
-        await self.prepare(container)
-        rootfs = await self._storage.mount(container.id)
-        (rootfs / ".dockerenv").touch()  # programs look for it to know that they are in a container
+        rootfs = await self._storage.open(container.id, container.row.chain_id)
+        with contextlib.suppress(FileExistsError):  # a link of the image's is not followed
+            os.mknod(
+                rootfs / ".dockerenv", 0o755
+            )  # programs look for it to know that they are in a container
         point("containers.start.rootfs")
         return rootfs
-
-    async def prepare(self, container: Container) -> None:
-        """Make the container's layer, unless it is there; its lock is held."""
-        if not self._storage.exists(container.id):
-            await self._storage.prepare(container.id, container.row.chain_id)
 
     async def prepare_locked(self, container: Container) -> None:
         """Make the container's layer, unless it is there, for who does not hold its lock."""
         if not self._storage.exists(container.id):
             async with container.lock:
-                await self.prepare(container)
+                if not self._storage.exists(container.id):
+                    await self._storage.prepare(container.id, container.row.chain_id)
 
     async def tidy(self, container: Container) -> None:
         """Give back all that a start acquired; idempotent. Failures are raised at the end, as one group."""

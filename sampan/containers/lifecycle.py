@@ -416,7 +416,8 @@ class Lifecycle:
             before = container.state.status
             container.state.status = Status.REMOVING
             try:
-                self._store.save(container, durable=True)
+                self._store.save(container)
+                await self._store.sync(container)
                 await self._launcher.release(container)
             except BaseException:
                 container.state.status = before

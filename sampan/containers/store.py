@@ -8,6 +8,7 @@ import msgspec
 
 from sampan.base.errors import HostFailure
 from sampan.base.state import StateDB
+from sampan.base.threads import blocking
 from sampan.containers.container import Container, Row
 from sampan.containers.errors import AmbiguousId, ContainerNotFound, NameInUse
 
@@ -69,10 +70,26 @@ class ContainerStore:
         if self._names.get(name) == container_id:
             del self._names[name]
 
-    def add(self, container: Container) -> None:
-        """Make ``container`` known and durable. Its name is reserved already."""
-        self.save(container, durable=True)
+    async def add(self, container: Container) -> None:
+        """Make ``container`` known, once it is on the disk. Its name is reserved already.
+
+        Raises HostFailure; then no row is left.
+        """
+        self.save(container)
+        try:
+            await self.sync(container)
+        except BaseException:
+            self.erase(container)
+            raise
         self._containers[container.id] = container
+
+    async def sync(self, container: Container) -> None:
+        """Wait until what was saved of ``container`` would survive a power cut.
+
+        Not for one that is removed when it ends: after a power cut it has ended.
+        """
+        if not container.row.host.auto_remove:
+            await blocking(self._state.sync)
 
     def save(self, container: Container, *, durable: bool = False) -> None:
         """Write the container's row."""

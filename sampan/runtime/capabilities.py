@@ -1,6 +1,7 @@
 """Linux capabilities by name: Docker's default set, and what ``--cap-add`` and ``--cap-drop`` make of it."""
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
 from sampan.base.errors import InvalidParameter
@@ -33,11 +34,12 @@ DEFAULT: Final[tuple[str, ...]] = tuple(
 
 def available(facts: HostFacts) -> tuple[str, ...]:
     """Return the capabilities that this process can give away, in the order of their numbers."""
-    return tuple(
-        name
-        for number, name in enumerate(NAMES)
-        if number <= facts.last_capability and number in facts.capabilities
-    )
+    return _named(facts.capabilities, facts.last_capability)
+
+
+@lru_cache(maxsize=1)
+def _named(numbers: frozenset[int], last: int) -> tuple[str, ...]:
+    return tuple(name for number, name in enumerate(NAMES) if number <= last and number in numbers)
 
 
 def normalize(names: Iterable[str], facts: HostFacts) -> list[str]:

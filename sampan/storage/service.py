@@ -1,8 +1,6 @@
 """The storage service: snapshots of images' layers and of containers, on whichever driver the host can carry.
 
-Mounting and unmounting take a few tenths of a millisecond and are done on the event loop itself, because
-handing them to a thread and back would cost a good part of that again; everything that reads or writes trees
-runs in threads.
+Whatever makes, mounts or reads trees runs in threads: to unmount, the kernel may have to wait for a while.
 """
 
 import asyncio
@@ -66,24 +64,23 @@ class StorageService:
         async with self._locks.hold(key):
             await blocking(self._prepare, key, parent)
 
+    async def open(self, key: str, parent: str | None) -> Path:
+        """Create the active snapshot ``key`` over ``parent`` unless it is there, then do as ``mount``."""
+        async with self._locks.hold(key):
+            return await blocking(self._open, key, parent)
+
     async def mount(self, key: str) -> Path:
         """Mount the active snapshot ``key``, if it is not mounted yet, and return its root directory."""
         async with self._locks.hold(key):
-            with self._mounting:
-                self._kept.add(key)
-                try:
-                    return Path(self._mount(key))
-                except BaseException:
-                    self._kept.discard(key)
-                    raise
+            target = self.driver.mounts(key)[-1].target
+            if key in self._kept and is_mount_point(target):
+                return Path(target)
+            return await blocking(self._keep, key)
 
     async def unmount(self, key: str) -> None:
         """Unmount ``key``; one that is not mounted, or not there, is no error."""
         async with self._locks.hold(key):
-            with self._mounting:
-                self._kept.discard(key)
-                if not self._borrowers.get(key):
-                    self._unmount(key)
+            await blocking(self._let_go, key)
 
     async def remove(self, key: str) -> None:
         """Unmount and remove ``key``, active or committed; one that is not there is no error.
@@ -91,10 +88,7 @@ class StorageService:
         Raises SnapshotInUse if it has children.
         """
         async with self._locks.hold(key):
-            with self._mounting:
-                self._kept.discard(key)
-                self._unmount(key)
-            await blocking(self._remove, key)
+            await blocking(self._unmount_and_remove, key)
 
     async def usage(self, key: str) -> Usage:
         """Measure what ``key`` holds itself, its parents not counted."""
@@ -190,6 +184,32 @@ class StorageService:
     def _prepare(self, key: str, parent: str | None) -> None:
         with _translated(f"prepare snapshot {key}"):
             self.driver.prepare(key, parent)
+
+    def _open(self, key: str, parent: str | None) -> Path:
+        if not self.exists(key):
+            self._prepare(key, parent)
+        return self._keep(key)
+
+    def _keep(self, key: str) -> Path:
+        with self._mounting:
+            self._kept.add(key)
+            try:
+                return Path(self._mount(key))
+            except BaseException:
+                self._kept.discard(key)
+                raise
+
+    def _let_go(self, key: str) -> None:
+        with self._mounting:
+            self._kept.discard(key)
+            if not self._borrowers.get(key):
+                self._unmount(key)
+
+    def _unmount_and_remove(self, key: str) -> None:
+        with self._mounting:
+            self._kept.discard(key)
+            self._unmount(key)
+        self._remove(key)
 
     def _remove(self, key: str) -> None:
         with _translated(f"remove snapshot {key}"):

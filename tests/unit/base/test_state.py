@@ -14,6 +14,7 @@ def test_rows_survive_a_restart(tmp_path: Path) -> None:
     state = StateDB(tmp_path / "state.db")
     state.put("things", "a", b"1")
     state.put("things", "a", b"2", durable=True)
+    state.sync()
     state.put("things", "b", b"3")
     state.delete("things", "b")
     state.delete("things", "c")
