@@ -6,7 +6,6 @@ namespace of the thread that opened them.
 """
 
 import ctypes
-import ctypes.util
 import errno
 import socket
 import struct
