@@ -19,7 +19,7 @@ import pytest
 
 USER, PASSWORD = "alice", "s3cret"
 # bcrypt of PASSWORD: the only kind that docker-registry takes
-_HTPASSWD = f"{USER}:$2b$05$abcdefghijklmnopqrstuuLK7U1u6pVRmL7L1BBM2aS35PSZnDXlK\n"
+HTPASSWD = f"{USER}:$2b$05$abcdefghijklmnopqrstuuLK7U1u6pVRmL7L1BBM2aS35PSZnDXlK\n"
 SERVICE, ISSUER = "test-registry", "test-issuer"
 
 
@@ -98,7 +98,7 @@ def docker_registry(
     folder.mkdir(parents=True, exist_ok=True)
     registry = DockerRegistry(folder, address, tls=tls)
     if htpasswd:
-        (folder / "htpasswd").write_text(_HTPASSWD)
+        (folder / "htpasswd").write_text(HTPASSWD)
         extra["auth"] = {"htpasswd": {"realm": "basic-realm", "path": str(folder / "htpasswd")}}
     try:
         registry.start(**extra)
