@@ -23,14 +23,39 @@ HTPASSWD = f"{USER}:$2b$05$abcdefghijklmnopqrstuuLK7U1u6pVRmL7L1BBM2aS35PSZnDXlK
 SERVICE, ISSUER = "test-registry", "test-issuer"
 
 
-class DockerRegistry:
-    """One docker-registry with its files in ``folder``; ``host`` is what stands before an image's name."""
+class Registry:
+    """A registry as a process, its files in ``folder``; ``host`` is what stands before an image's name."""
 
     def __init__(self, folder: Path, address: str, *, tls: Path | None = None) -> None:
         self.folder = folder
         self.host = address
         self.tls = tls
         self._process: subprocess.Popen[bytes] | None = None
+
+    def get(self, path: str) -> bytes:
+        """Fetch ``path``, whatever its status."""
+        scheme = "https" if self.tls is not None else "http"
+        context = ssl._create_unverified_context() if self.tls is not None else None  # noqa: S323
+        request = urllib.request.Request(  # noqa: S310
+            f"{scheme}://{self.host}{path}",
+            headers={"Accept": "application/vnd.oci.image.index.v1+json, */*"},
+        )
+        try:
+            with urllib.request.urlopen(request, context=context, timeout=10) as answer:  # noqa: S310
+                data: bytes = answer.read()
+                return data
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.read()
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(20)
+
+
+class DockerRegistry(Registry):
+    """One docker-registry."""
 
     def start(self, **extra: object) -> None:
         """Start it and wait until it answers; ``extra`` are further parts of its configuration."""
@@ -65,27 +90,6 @@ class DockerRegistry:
                 return
             time.sleep(0.02)
         raise AssertionError("docker-registry does not answer")
-
-    def get(self, path: str) -> bytes:
-        """Fetch ``path``, whatever its status."""
-        scheme = "https" if self.tls is not None else "http"
-        context = ssl._create_unverified_context() if self.tls is not None else None  # noqa: S323
-        request = urllib.request.Request(  # noqa: S310
-            f"{scheme}://{self.host}{path}",
-            headers={"Accept": "application/vnd.oci.image.index.v1+json, */*"},
-        )
-        try:
-            with urllib.request.urlopen(request, context=context, timeout=10) as answer:  # noqa: S310
-                data: bytes = answer.read()
-                return data
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.read()
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.terminate()
-            self._process.wait(20)
 
 
 @contextlib.contextmanager

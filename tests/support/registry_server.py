@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from support.daemon import CHECKOUT, PATIENCE
-from support.registries import HTPASSWD, DockerRegistry
+from support.registries import HTPASSWD, Registry
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
@@ -43,8 +43,8 @@ class Reply:
         return [error["code"] for error in self.document["errors"]]
 
 
-class SampanRegistry(DockerRegistry):
-    """``sampan-registry serve`` with its files in ``folder``; the same face as Debian's."""
+class SampanRegistry(Registry):
+    """``sampan-registry serve`` with its files in ``folder``; the same face as docker-registry's."""
 
     def __init__(
         self, folder: Path, address: str = "127.0.0.1:0", *flags: str, tls: Path | None = None
@@ -53,7 +53,7 @@ class SampanRegistry(DockerRegistry):
         self.root = folder / "root"
         self._flags = flags
 
-    def start(self, *flags: str, environment: Mapping[str, str] | None = None, **_: object) -> None:
+    def start(self, *flags: str, environment: Mapping[str, str] | None = None) -> None:
         """Start it and wait until it listens."""
         words = [f"--root={self.root}", f"--addr={self.host}", *self._flags, *flags]
         if self.tls is not None:
