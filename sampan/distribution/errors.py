@@ -85,7 +85,7 @@ class ManifestChanged(ManifestInvalid):
 class ManifestUnknown(RegistryError):
     """The repository does not have the manifest."""
 
-    code, status, words = "MANIFEST_UNKNOWN", 404, "manifest unknown to registry"
+    code, status, words = "MANIFEST_UNKNOWN", 404, "manifest unknown"  # in the words of docker-registry
 
 
 class NameInvalid(RegistryError):

@@ -33,7 +33,7 @@ class Pull:
         self._notices = notices
 
     async def manifest(self, request: Request) -> Answer:
-        """GET or HEAD a manifest. Raises ManifestUnknown, NameUnknown, DigestInvalid."""
+        """GET or HEAD a manifest. Raises ManifestUnknown, DigestInvalid."""
         reference = parse_reference(request.target.last)
         warning = ""
         if self._upstream is None:

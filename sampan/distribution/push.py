@@ -21,7 +21,7 @@ from sampan.distribution.errors import (
 from sampan.distribution.exchange import DIGEST, Request, blob_url, etag, is_named, nothing
 from sampan.distribution.ranges import chunk_range, upload_range
 from sampan.distribution.store import Store
-from sampan.distribution.target import check_name, check_tag, parse_algorithm, parse_digest, parse_reference
+from sampan.distribution.target import check_name, parse_algorithm, parse_digest, parse_new_tag
 from sampan.distribution.uploads import Upload, Uploads
 from sampan.oci.descriptor import MAX_DOCUMENT
 from sampan.oci.digest import CANONICAL, Digest
@@ -142,7 +142,8 @@ class Push:
 
     async def manifest(self, request: Request) -> Answer:
         """PUT a manifest under a tag or its digest, there with further tags."""
-        repository, reference = request.repository, parse_reference(request.target.last)
+        repository, last = request.repository, request.target.last
+        reference = parse_digest(last) if ":" in last else parse_new_tag(last)
         tags = self._tags(request, reference)
         data = await self._document(request)
         digest = Digest.of(data, reference.algorithm if isinstance(reference, Digest) else CANONICAL)
@@ -184,9 +185,7 @@ class Push:
         tags = list(dict.fromkeys(request.query.all("tag")))
         if len(tags) > _MOST_TAGS:
             raise TooManyTags(f"{len(tags)} tags are more than {_MOST_TAGS}")
-        for tag in tags:
-            check_tag(tag)
-        return tags
+        return [parse_new_tag(tag) for tag in tags]
 
     @staticmethod
     async def _document(request: Request) -> bytes:

@@ -105,15 +105,16 @@ class Store:
         """Store a manifest that was verified, and let ``tags`` stand for it; durable on return."""
         with disk_trouble():
             await blocking(self.content.put, data, row.digest)
+            faults.point("distribution.manifest.stored")
             self.catalogue.put_manifest(repository, row, tags)
             if self.content.size(row.digest) is None:  # a collection came between
                 await blocking(self.content.put, data, row.digest)
 
     def find_manifest(self, repository: str, reference: Digest | str) -> ManifestRow:
-        """Return what a manifest is. Raises ManifestUnknown, NameUnknown."""
+        """Return what a manifest is. Raises ManifestUnknown, also where there is no repository."""
         row = self.catalogue.find_manifest(repository, reference)
         if row is None:
-            raise self._missing(repository, ManifestUnknown(detail={"reference": str(reference)}))
+            raise ManifestUnknown(detail={"reference": str(reference)})
         return row
 
     def read_manifest(self, row: ManifestRow) -> bytes:
@@ -125,8 +126,8 @@ class Store:
 
     def remove_manifest(self, repository: str, digest: Digest) -> None:
         """Remove a manifest and its tags. Raises ManifestUnknown, NameUnknown."""
-        self.find_manifest(repository, digest)
-        self.catalogue.remove_manifest(repository, digest)
+        if not self.catalogue.remove_manifest(repository, digest):
+            raise self._missing(repository, ManifestUnknown(detail={"reference": str(digest)}))
         self.drop(digest)
 
     def remove_tag(self, repository: str, tag: str) -> None:

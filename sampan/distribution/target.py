@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote
 
-from sampan.distribution.errors import DigestInvalid, NameInvalid
+from sampan.distribution.errors import DigestInvalid, ManifestInvalid, ManifestUnknown, NameInvalid
 from sampan.oci.digest import Digest, InvalidDigest
 from sampan.oci.reference import MAX_PATH, is_path, is_tag
 
@@ -90,14 +90,16 @@ def parse_algorithm(text: str) -> str:
 
 
 def parse_reference(text: str) -> Digest | str:
-    """Return a digest or a tag. Raises DigestInvalid, NameInvalid."""
+    """Return a digest or a tag. Raises DigestInvalid, ManifestUnknown: nothing has another name."""
     if ":" in text:
         return parse_digest(text)
-    check_tag(text)
+    if not is_tag(text):
+        raise ManifestUnknown("this is no tag", detail={"reference": text[:200]})
     return text
 
 
-def check_tag(text: str) -> None:
-    """Raise NameInvalid unless ``text`` is a tag."""
+def parse_new_tag(text: str) -> str:
+    """Return a tag that shall be given. Raises ManifestInvalid."""
     if not is_tag(text):
-        raise NameInvalid("invalid tag", detail={"tag": text[:200]})
+        raise ManifestInvalid("invalid tag", detail={"tag": text[:200]})
+    return text

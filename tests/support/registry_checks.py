@@ -223,7 +223,8 @@ def head(r: R) -> None:
 
 def no_repository(r: R) -> None:
     name = new_name()
-    for kind, last in (("manifests", "1"), ("blobs", NOWHERE), ("tags", "list")):
+    refused(pull(r, name, "manifests", "1"), 404, "MANIFEST_UNKNOWN")  # as docker-registry has it
+    for kind, last in (("blobs", NOWHERE), ("tags", "list")):
         refused(pull(r, name, kind, last), 404, "NAME_UNKNOWN")
 
 

@@ -1,8 +1,8 @@
 """The OCI distribution specification, sentence by sentence, against our registry.
 
 Every sentence with a key word of RFC 2119 (MUST, SHOULD, MAY, OPTIONAL) is a row: by its section and its
-first words, with the check that holds our registry to it. ``CLIENT`` rows ask something of clients: what ours do is
-tested where they are. Where the specification's text is at hand, no sentence of it may be missing.
+first words, with the check that holds our registry to it. ``CLIENT`` rows ask something of clients: what ours
+do is tested where they are. Where the specification's text is at hand, no sentence of it may be missing.
 """
 
 import inspect
