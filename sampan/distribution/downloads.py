@@ -178,14 +178,16 @@ class Download:
             self._take_size(start, answer)
             pieces: list[bytes] = []
             size = 0
-            async for piece in answer.chunks():
-                pieces.append(piece)
-                size += len(piece)
-                if size >= _BATCH:
+            try:
+                async for piece in answer.chunks():
+                    pieces.append(piece)
+                    size += len(piece)
+                    if size >= _BATCH:
+                        batch, pieces, size = pieces, [], 0
+                        await self._write(partial, batch)
+            finally:  # also what came before it broke off
+                if pieces:
                     await self._write(partial, pieces)
-                    pieces, size = [], 0
-            if pieces:
-                await self._write(partial, pieces)
         if partial.size < self.size:
             raise ConnectionFailed(f"blob {self._digest}: unexpected EOF")
 

@@ -1,4 +1,4 @@
-"""docker-registry and ours: our daemon, Docker's client, our client and skopeo exchange images through both."""
+"""docker-registry and ours: our daemon, Docker's client, ours and skopeo exchange images through both."""
 
 import contextlib
 import json
