@@ -32,6 +32,11 @@ class Registry:
         self.tls = tls
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def get(self, path: str) -> bytes:
         """Fetch ``path``, whatever its status."""
         scheme = "https" if self.tls is not None else "http"

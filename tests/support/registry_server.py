@@ -47,11 +47,17 @@ class SampanRegistry(Registry):
     """``sampan-registry serve`` with its files in ``folder``; the same face as docker-registry's."""
 
     def __init__(
-        self, folder: Path, address: str = "127.0.0.1:0", *flags: str, tls: Path | None = None
+        self,
+        folder: Path,
+        address: str = "127.0.0.1:0",
+        *flags: str,
+        tls: Path | None = None,
+        program: Sequence[str] = (sys.executable, "-m", "sampan.distribution.main"),
     ) -> None:
         super().__init__(folder, address, tls=tls)
         self.root = folder / "root"
         self._flags = flags
+        self._program = program
 
     def start(self, *flags: str, environment: Mapping[str, str] | None = None) -> None:
         """Start it and wait until it listens."""
@@ -63,7 +69,7 @@ class SampanRegistry(Registry):
         with path.open("ab") as log:
             begins = log.tell()
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "sampan.distribution.main", "serve", *words],
+                [*self._program, "serve", *words],
                 cwd=CHECKOUT,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -79,11 +85,6 @@ class SampanRegistry(Registry):
             assert self._process.poll() is None, text
             time.sleep(0.01)
         raise AssertionError("the registry does not answer")
-
-    @property
-    def pid(self) -> int:
-        assert self._process is not None
-        return self._process.pid
 
     def stop(self) -> None:
         """End it as an init system would; it must say so, and end well."""
@@ -158,7 +159,7 @@ class SampanRegistry(Registry):
     def collect(self, *flags: str) -> str:
         """Run ``sampan-registry gc``; return what it prints."""
         done = subprocess.run(
-            [sys.executable, "-m", "sampan.distribution.main", "gc", f"--root={self.root}", *flags],
+            [*self._program, "gc", f"--root={self.root}", *flags],
             cwd=CHECKOUT,
             capture_output=True,
             text=True,
