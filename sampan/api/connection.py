@@ -27,7 +27,7 @@ _AHEAD: Final = 1 << 16  # bytes of further requests that are read while one is 
 _HEAD_TIMEOUT_S: Final = 60.0
 _LINGER_S: Final = 2.0
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-_LAST_CONTROL: Final = 0x20  # no method begins with one of these; a TLS record begins with 0x16
+_HANDSHAKE: Final = 0x16  # with which a client begins that speaks TLS (RFC 8446, 5.1)
 _END_OF_HEAD: Final = b"\r\n\r\n"
 
 
@@ -227,9 +227,7 @@ class Connection(asyncio.Protocol):
             self._begin(head)
 
     def _wait_for_head(self) -> None:
-        if (
-            self._buffer[self._at] <= _LAST_CONTROL
-        ):  # TLS, most likely: who speaks it waits for an answer, too
+        if self._buffer[self._at] == _HANDSHAKE:  # it would wait for an answer, and so would we
             self._refuse(BadRequest(400, "malformed HTTP request"))
             return
         if len(self._buffer) - self._at > MAX_HEAD:

@@ -200,16 +200,17 @@ class Push:
     def _check_needs(self, repository: str, manifest: Manifest) -> None:
         """Raise ManifestBlobUnknown unless the repository has what the manifest is made of."""
         catalogue, size = self._store.catalogue, self._store.content.size
-        missing = [
-            each
-            for each in manifest.blobs
-            if not catalogue.claim_blob(repository, each) or size(each) is None
-        ]
-        missing += [
-            each
-            for each in manifest.manifests
-            if not (catalogue.claim_manifest(repository, each) or catalogue.claim_blob(repository, each))
-        ]
+        with catalogue.exclusive():  # one transaction, however many they are
+            missing = [
+                each
+                for each in manifest.blobs
+                if not catalogue.claim_blob(repository, each) or size(each) is None
+            ]
+            missing += [
+                each
+                for each in manifest.manifests
+                if not (catalogue.claim_manifest(repository, each) or catalogue.claim_blob(repository, each))
+            ]
         if missing:
             raise ManifestBlobUnknown(detail=[{"digest": str(each)} for each in missing[:100]])
 

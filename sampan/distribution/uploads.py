@@ -84,12 +84,12 @@ class Upload:
                     view = memoryview(piece)
                     while view:
                         view = view[file.write(view) :]
+            faults.point("distribution.upload.written")
         except BaseException:
             self._hasher = None  # it is ahead of what counts
             os.truncate(self.path, self.size)
             raise
         self.size += sum(map(len, pieces))
-        faults.point("distribution.upload.written")
 
     async def digest(self, algorithm: str) -> Digest:
         """Return the digest of what is here."""
