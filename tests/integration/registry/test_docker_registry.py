@@ -313,12 +313,17 @@ def test_certificates(tmp_path: Path, kind: str) -> None:
         lab.pull(f"{host}/box:1", credentials=credentials)
 
 
-def test_a_pull_through_cache_as_mirror(plain: Registry, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", BOTH)
+def test_a_pull_through_cache_as_mirror(ours: Registry, tmp_path: Path, kind: str) -> None:
     (tmp_path / "box.tar").write_bytes(busybox_archive("box:1"))
-    target = f"docker://{plain.host}/library/box:1"
+    target = f"docker://{ours.host}/library/box:1"
     skopeo("copy", "--dest-tls-verify=false", f"docker-archive:{tmp_path}/box.tar", target)
-    proxy = {"remoteurl": f"http://{plain.host}"}
-    with docker_registry(tmp_path / "cache", "127.0.0.1:5004", proxy=proxy) as cache:
+    url = f"http://{ours.host}"
+    with (
+        docker_registry(tmp_path / "cache", "127.0.0.1:5004", proxy={"remoteurl": url})
+        if kind == "docker-registry"
+        else sampan_registry(tmp_path / "cache", "127.0.0.1:5004", f"--proxy={url}")
+    ) as cache:
         (tmp_path / "lab").mkdir()
         lab = PullLab(tmp_path / "lab", RegistrySettings.parse(mirrors=[f"http://{cache.host}"]))
         said = lab.pull("box:1")
