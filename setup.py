@@ -88,5 +88,6 @@ setup(
     scripts=[
         "bin/sampan",
         "bin/sampand",
+        "bin/sampan-registry",
     ],  # launchers of our own: pip's start Python with site, which is slow
 )

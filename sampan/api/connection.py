@@ -17,7 +17,8 @@ from typing import Any, Final, Protocol, cast
 from sampan.api.body import EMPTY, Body
 from sampan.api.hijack import Hijacked
 from sampan.api.http1 import LAST_CHUNK, MAX_HEAD, BadRequest, ChunkedDecoder, Head, chunk, parse_head
-from sampan.api.response import Answer, Hijack, Response, StreamResponse
+from sampan.api.response import Answer, FileResponse, Hijack, Response, StreamResponse
+from sampan.api.sending import send_file
 from sampan.base.tasks import Tasks
 
 _log = logging.getLogger(__name__)
@@ -26,6 +27,7 @@ _AHEAD: Final = 1 << 16  # bytes of further requests that are read while one is 
 _HEAD_TIMEOUT_S: Final = 60.0
 _LINGER_S: Final = 2.0
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_HANDSHAKE: Final = 0x16  # with which a client begins that speaks TLS (RFC 8446, 5.1)
 _END_OF_HEAD: Final = b"\r\n\r\n"
 
 
@@ -225,6 +227,9 @@ class Connection(asyncio.Protocol):
             self._begin(head)
 
     def _wait_for_head(self) -> None:
+        if self._buffer[self._at] == _HANDSHAKE:  # it would wait for an answer, and so would we
+            self._refuse(BadRequest(400, "malformed HTTP request"))
+            return
         if len(self._buffer) - self._at > MAX_HEAD:
             self._refuse(BadRequest(431, "request header is too large"))
             return
@@ -252,7 +257,7 @@ class Connection(asyncio.Protocol):
         if isinstance(answer, Response):
             self._write_response(head, answer)
             self._end(head)
-        elif isinstance(answer, (StreamResponse, Hijack)):
+        elif isinstance(answer, (StreamResponse, FileResponse, Hijack)):
             self._task = self._app.tasks.spawn(self._answer(head, answer), name=head.target)
         else:
             self._task = self._app.tasks.spawn(self._work(head, answer), name=head.target)
@@ -318,6 +323,8 @@ class Connection(asyncio.Protocol):
                 return
             if isinstance(answer, StreamResponse):
                 await self._stream(head, answer)
+            elif isinstance(answer, FileResponse):
+                await self._send(head, answer)
             else:
                 self._write_response(head, answer)
                 await self._drain()
@@ -339,12 +346,12 @@ class Connection(asyncio.Protocol):
             self._transport.write(out + answer.body if head.method != "HEAD" else out)
 
     async def _stream(self, head: Head, answer: StreamResponse) -> None:
-        chunked = not head.http10
+        chunked = answer.length is None and not head.http10
         self._streaming = True
         if self._eof and self._task is not None:
             self._task.cancel()  # takes effect inside the generator, which then cleans up
         if not self._transport.is_closing():
-            length = None if chunked else -1
+            length = None if chunked else -1 if answer.length is None else answer.length
             self._transport.write(self._app.head(answer, length, close=not self._stays(head)))
         async with aclosing(answer.pieces) as pieces:
             async for piece in pieces:
@@ -357,6 +364,14 @@ class Connection(asyncio.Protocol):
             if chunked:
                 self._transport.write(LAST_CHUNK)
         self._streaming = False
+
+    async def _send(self, head: Head, answer: FileResponse) -> None:
+        with answer.file:
+            if self._transport.is_closing():
+                raise ConnectionResetError
+            self._transport.write(self._app.head(answer, answer.count, close=not self._stays(head)))
+            if head.method != "HEAD":
+                await send_file(self._transport, answer.file, answer.offset, answer.count, self._drain)
 
     async def _drain(self) -> None:
         if self._writable is not None:

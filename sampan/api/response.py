@@ -1,7 +1,7 @@
-"""What a route answers: a whole document, a stream, or the connection itself."""
+"""What a route answers: a whole document, a stream, a piece of a file, or the connection itself."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import msgspec
 
@@ -36,10 +36,11 @@ class Response:
 class StreamResponse:
     """An answer whose head is sent at once and whose body follows piece by piece, as ``pieces`` yields them.
 
-    When the client goes away, or the daemon stops, the generator is cancelled and closed.
+    ``length`` is that of all pieces together, in bytes, where it is known beforehand. When the client goes
+    away, or the daemon stops, the generator is cancelled and closed.
     """
 
-    __slots__ = ("content_type", "headers", "pieces", "status")
+    __slots__ = ("content_type", "headers", "length", "pieces", "status")
 
     def __init__(
         self,
@@ -48,9 +49,37 @@ class StreamResponse:
         *,
         status: int = 200,
         headers: Mapping[str, str] = _NONE,
+        length: int | None = None,
     ) -> None:
+        self.length = length
         self.status = status
         self.pieces = pieces
+        self.content_type = content_type
+        self.headers = headers
+
+
+class FileResponse:
+    """``count`` bytes of an open file from ``offset``, which the kernel sends where it can.
+
+    The file is closed when they are sent, or the client has gone.
+    """
+
+    __slots__ = ("content_type", "count", "file", "headers", "offset", "status")
+
+    def __init__(
+        self,
+        file: BinaryIO,
+        offset: int,
+        count: int,
+        content_type: str,
+        *,
+        status: int = 200,
+        headers: Mapping[str, str] = _NONE,
+    ) -> None:
+        self.file = file
+        self.offset = offset
+        self.count = count
+        self.status = status
         self.content_type = content_type
         self.headers = headers
 
@@ -75,7 +104,7 @@ class Hijack:
         self.upgrade = upgrade  # headers of the 101 answer; None: the client did not ask, answer 200
 
 
-Answer = Response | StreamResponse | Hijack
+Answer = Response | StreamResponse | FileResponse | Hijack
 
 
 def json(value: Any, status: int = 200) -> Response:

@@ -13,7 +13,7 @@ from sampan.api.connection import Connection, Work
 from sampan.api.errors import error_response
 from sampan.api.http1 import REASONS, BadRequest, Head, date_line
 from sampan.api.request import Request
-from sampan.api.response import Answer, Hijack, Response, StreamResponse, json
+from sampan.api.response import Answer, FileResponse, Hijack, Response, StreamResponse, json
 from sampan.api.router import Route, Router, split_target
 from sampan.api.routes import GROUPS
 from sampan.api.services import Services
@@ -117,7 +117,7 @@ class Server:
         await self.tasks.close()
 
 
-def _render_head(answer: Response | StreamResponse, length: int | None) -> bytes:
+def _render_head(answer: Response | StreamResponse | FileResponse, length: int | None) -> bytes:
     lines = [_STATUS_LINES[answer.status]]
     if answer.content_type:
         lines.append(f"Content-Type: {answer.content_type}\r\n")

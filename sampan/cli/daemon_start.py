@@ -103,12 +103,19 @@ def _wait_ready(client: "Client", process: int, log_path: str, begins: int) -> N
 
 def find_daemon(launcher: str, path: str) -> str:
     """Return the path of ``sampand``: beside the running program, or on ``path``. Raises CommandError."""
+    if program := find_program("sampand", launcher, path):
+        return program
+    raise CommandError("sampan: no daemon answers, and sampand is neither beside sampan nor on the PATH")
+
+
+def find_program(name: str, launcher: str, path: str) -> str:
+    """Return the path of a program of ours: beside the running one, or on ``path``; "" if there is none."""
     folders = [os.path.dirname(os.path.realpath(launcher))] if "/" in launcher else []
     for folder in folders + path.split(":"):
-        program = f"{folder or '.'}/sampand"
+        program = f"{folder or '.'}/{name}"
         if os.access(program, os.X_OK) and not os.path.isdir(program):
             return os.path.abspath(program)
-    raise CommandError("sampan: no daemon answers, and sampand is neither beside sampan nor on the PATH")
+    return ""
 
 
 def log_file(app: "App") -> str:

@@ -34,9 +34,12 @@ _PARTIAL_S: Final = 7 * 86400.0  # what nobody has gone on with for so long is d
 
 
 class ContentStore:
-    """The blobs below ``root`` (the data root). Raises HostFailure if the folders cannot be made."""
+    """The blobs below ``root`` (the data root). Raises HostFailure if the folders cannot be made.
 
-    def __init__(self, root: Path) -> None:
+    ``tidy``: remove what an earlier process has left half-done; not where another one is at work.
+    """
+
+    def __init__(self, root: Path, *, tidy: bool = True) -> None:
         self._blobs = root / "content" / "blobs"
         self._partial = root / "content" / "partial"
         self.temporary = root / "tmp"
@@ -49,12 +52,16 @@ class ContentStore:
                 self.temporary,
             ):
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            for left in self.temporary.iterdir():
-                if left.name.startswith(_OURS):
-                    remove_tree(left)
-            self.forget_partials(_PARTIAL_S)
+            if tidy:
+                self._tidy()
         except OSError as error:
             raise HostFailure(f"cannot open the content store {self._blobs}: {error.strerror}") from error
+
+    def _tidy(self) -> None:
+        for left in self.temporary.iterdir():
+            if left.name.startswith(_OURS):
+                remove_tree(left)
+        self.forget_partials(_PARTIAL_S)
 
     def path(self, digest: Digest) -> Path:
         """Return where the blob lies, or would lie. Raises InvalidParameter for sha384."""

@@ -203,9 +203,9 @@ def _match(text: str) -> Reference | None:
 def _split_name(name: str) -> tuple[str, str]:
     """Return ``(domain, path)`` of a repository name; an empty path says that it is none."""
     first, slash, rest = name.partition("/")
-    if slash and is_domain(first) and _is_path(rest):
+    if slash and is_domain(first) and is_path(rest):
         return first, rest
-    return ("", name) if _is_path(name) else ("", "")
+    return ("", name) if is_path(name) else ("", "")
 
 
 def is_domain(text: str) -> bool:
@@ -228,7 +228,8 @@ def _is_port(text: str) -> bool:
     return bool(text) and _DIGITS.issuperset(text)
 
 
-def _is_path(text: str) -> bool:
+def is_path(text: str) -> bool:
+    """True for components joined by slashes: the name of a repository within its registry."""
     return all(_is_component(component) for component in text.split("/"))
 
 

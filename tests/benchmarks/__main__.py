@@ -47,6 +47,7 @@ def main() -> int:
         finally:
             _forget_images(engines)
     after = machine.load()
+    engines += bench.others
     _write(options.json, facts.to_json(), [before, after], engines, results)
     conditions = f"{facts}\nload average {_words(before)} before, {_words(after)} after"
     if options.markdown:
@@ -92,7 +93,7 @@ def _work_folder() -> Path | None:
 
 def _prepare(folder: Path, engines: Sequence[Engine], results: Results, options: argparse.Namespace) -> Bench:
     archive = folder / "large.tar"
-    if "load" in options.only:
+    if {"load", "registry"}.intersection(options.only):
         say("the images")
         if options.image is not None:
             _link(options.image.resolve(), archive)

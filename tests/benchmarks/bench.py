@@ -4,7 +4,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +19,10 @@ now = time.perf_counter
 
 @dataclass
 class Bench:
-    """A run of the harness; ``archive`` is the large image, ``image`` its name, ``lines`` a file for logs."""
+    """A run of the harness; ``archive`` is the large image, ``image`` its name, ``lines`` a file for logs.
+
+    ``others`` are peers that are no engines; whoever measures them adds them.
+    """
 
     engines: Sequence[Engine]
     results: Results
@@ -27,6 +30,7 @@ class Bench:
     archive: Path
     image: str
     lines: Path
+    others: list[Engine] = field(default_factory=list)
 
     def interleave(
         self, group: str, measure: Callable[[Engine, Record], None], rounds: int, *, warm: int = 1

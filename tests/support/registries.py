@@ -19,18 +19,48 @@ import pytest
 
 USER, PASSWORD = "alice", "s3cret"
 # bcrypt of PASSWORD: the only kind that docker-registry takes
-_HTPASSWD = f"{USER}:$2b$05$abcdefghijklmnopqrstuuLK7U1u6pVRmL7L1BBM2aS35PSZnDXlK\n"
+HTPASSWD = f"{USER}:$2b$05$abcdefghijklmnopqrstuuLK7U1u6pVRmL7L1BBM2aS35PSZnDXlK\n"
 SERVICE, ISSUER = "test-registry", "test-issuer"
 
 
-class DockerRegistry:
-    """One docker-registry with its files in ``folder``; ``host`` is what stands before an image's name."""
+class Registry:
+    """A registry as a process, its files in ``folder``; ``host`` is what stands before an image's name."""
 
     def __init__(self, folder: Path, address: str, *, tls: Path | None = None) -> None:
         self.folder = folder
         self.host = address
         self.tls = tls
         self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def get(self, path: str) -> bytes:
+        """Fetch ``path``, whatever its status."""
+        scheme = "https" if self.tls is not None else "http"
+        context = ssl._create_unverified_context() if self.tls is not None else None  # noqa: S323
+        request = urllib.request.Request(  # noqa: S310
+            f"{scheme}://{self.host}{path}",
+            headers={"Accept": "application/vnd.oci.image.index.v1+json, */*"},
+        )
+        try:
+            with urllib.request.urlopen(request, context=context, timeout=10) as answer:  # noqa: S310
+                data: bytes = answer.read()
+                return data
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.read()
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(20)
+
+
+class DockerRegistry(Registry):
+    """One docker-registry."""
 
     def start(self, **extra: object) -> None:
         """Start it and wait until it answers; ``extra`` are further parts of its configuration."""
@@ -66,27 +96,6 @@ class DockerRegistry:
             time.sleep(0.02)
         raise AssertionError("docker-registry does not answer")
 
-    def get(self, path: str) -> bytes:
-        """Fetch ``path``, whatever its status."""
-        scheme = "https" if self.tls is not None else "http"
-        context = ssl._create_unverified_context() if self.tls is not None else None  # noqa: S323
-        request = urllib.request.Request(  # noqa: S310
-            f"{scheme}://{self.host}{path}",
-            headers={"Accept": "application/vnd.oci.image.index.v1+json, */*"},
-        )
-        try:
-            with urllib.request.urlopen(request, context=context, timeout=10) as answer:  # noqa: S310
-                data: bytes = answer.read()
-                return data
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.read()
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.terminate()
-            self._process.wait(20)
-
 
 @contextlib.contextmanager
 def docker_registry(
@@ -98,7 +107,7 @@ def docker_registry(
     folder.mkdir(parents=True, exist_ok=True)
     registry = DockerRegistry(folder, address, tls=tls)
     if htpasswd:
-        (folder / "htpasswd").write_text(_HTPASSWD)
+        (folder / "htpasswd").write_text(HTPASSWD)
         extra["auth"] = {"htpasswd": {"realm": "basic-realm", "path": str(folder / "htpasswd")}}
     try:
         registry.start(**extra)

@@ -57,6 +57,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "network ls": ("networks", "list_networks"),
     "network prune": ("networks", "prune"),
     "network rm": ("networks", "remove"),
+    "registry gc": ("registry_server", "collect"),
+    "registry serve": ("registry_server", "serve"),
     "system df": ("system", "disk_usage"),
     "system dial-stdio": ("dial_stdio", "dial_stdio"),
     "system events": ("events", "events"),

@@ -1,4 +1,4 @@
-"""Debian's docker-registry: our daemon, Docker's client, our client and skopeo exchange images through it."""
+"""docker-registry and ours: our daemon, Docker's client, ours and skopeo exchange images through both."""
 
 import contextlib
 import json
@@ -8,6 +8,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import docker
 import pytest
@@ -18,7 +19,8 @@ from support.images import busybox_archive, docker_archive, load_busybox
 from support.pki import make_pki
 from support.plain_http import unix
 from support.pull_lab import PullLab
-from support.registries import PASSWORD, USER, DockerRegistry, TokenServer, docker_registry
+from support.registries import PASSWORD, USER, Registry, TokenServer, docker_registry
+from support.registry_server import sampan_registry
 
 from sampan.base.errors import EngineError
 from sampan.registry.auth import Credentials
@@ -28,15 +30,26 @@ from sampan.registry.settings import RegistrySettings
 pytestmark = pytest.mark.root
 
 
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerRegistry]:
-    with docker_registry(tmp_path_factory.mktemp("plain"), "127.0.0.1:5001") as registry:
+BOTH: dict[str, Any] = {"docker-registry": docker_registry, "sampan": sampan_registry}
+
+
+@pytest.fixture(scope="module", params=BOTH)
+def plain(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    with BOTH[request.param](tmp_path_factory.mktemp("plain"), "127.0.0.1:5001") as registry:
+        yield registry
+
+
+@pytest.fixture(scope="module", params=BOTH)
+def secret(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    folder = tmp_path_factory.mktemp("secret")
+    with BOTH[request.param](folder, "127.0.0.1:5002", htpasswd=True) as registry:
         yield registry
 
 
 @pytest.fixture(scope="module")
-def secret(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerRegistry]:
-    with docker_registry(tmp_path_factory.mktemp("secret"), "127.0.0.1:5002", htpasswd=True) as registry:
+def ours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """Our registry, where it is the daemon that is tested."""
+    with sampan_registry(tmp_path_factory.mktemp("ours"), "127.0.0.1:5005") as registry:
         yield registry
 
 
@@ -63,7 +76,7 @@ def skopeo(*words: str) -> str:
     ).stdout
 
 
-def manifest_digest(registry: DockerRegistry, name: str, tag: str) -> str:
+def manifest_digest(registry: Registry, name: str, tag: str) -> str:
     return str(
         json.loads(skopeo("inspect", "--tls-verify=false", f"docker://{registry.host}/{name}:{tag}"))[
             "Digest"
@@ -73,7 +86,7 @@ def manifest_digest(registry: DockerRegistry, name: str, tag: str) -> str:
 
 @pytest.mark.usefixtures("images")
 def test_dockers_client_pushes_and_pulls(
-    daemon: Daemon, client: docker.DockerClient, plain: DockerRegistry
+    daemon: Daemon, client: docker.DockerClient, plain: Registry
 ) -> None:
     name = f"{plain.host}/docker/box:1"
     image = client.images.get("busybox:latest").id
@@ -102,7 +115,7 @@ def test_dockers_client_pushes_and_pulls(
 
 
 @pytest.mark.usefixtures("images")
-def test_our_client_pushes_pulls_and_runs(daemon: Daemon, plain: DockerRegistry) -> None:
+def test_our_client_pushes_pulls_and_runs(daemon: Daemon, plain: Registry) -> None:
     name = f"{plain.host}/ours/box"
     sampan(daemon, "tag", "busybox:latest", name)
     pushed = sampan(daemon, "push", name).stdout
@@ -118,7 +131,7 @@ def test_our_client_pushes_pulls_and_runs(daemon: Daemon, plain: DockerRegistry)
 
 
 @pytest.mark.usefixtures("images")
-def test_what_is_not_there(daemon: Daemon, client: docker.DockerClient, plain: DockerRegistry) -> None:
+def test_what_is_not_there(daemon: Daemon, client: docker.DockerClient, plain: Registry) -> None:
     with pytest.raises(docker.errors.NotFound) as caught:
         client.images.pull(f"{plain.host}/no/such", tag="1")
     assert caught.value.explanation == (
@@ -133,7 +146,7 @@ def test_what_is_not_there(daemon: Daemon, client: docker.DockerClient, plain: D
 @pytest.mark.usefixtures("images")
 @pytest.mark.parametrize("form", ["v2s2", "oci"])
 def test_skopeo_and_we_agree_on_every_digest(
-    daemon: Daemon, client: docker.DockerClient, plain: DockerRegistry, tmp_path: Path, form: str
+    daemon: Daemon, client: docker.DockerClient, plain: Registry, tmp_path: Path, form: str
 ) -> None:
     (tmp_path / "box.tar").write_bytes(busybox_archive("box:1"))
     theirs = f"docker://{plain.host}/skopeo/{form}:1"
@@ -154,7 +167,7 @@ def test_skopeo_and_we_agree_on_every_digest(
 
 @pytest.mark.usefixtures("images")
 def test_an_image_for_several_platforms(
-    daemon: Daemon, client: docker.DockerClient, plain: DockerRegistry, tmp_path: Path
+    daemon: Daemon, client: docker.DockerClient, plain: Registry, tmp_path: Path
 ) -> None:
     made = {}
     blobs = []
@@ -213,7 +226,7 @@ def test_an_image_for_several_platforms(
 
 @pytest.mark.usefixtures("images")
 @pytest.mark.parametrize("program", ["docker", "sampan"])
-def test_names_and_passwords(daemon: Daemon, secret: DockerRegistry, program: str) -> None:
+def test_names_and_passwords(daemon: Daemon, secret: Registry, program: str) -> None:
     def cli(*words: str, check: bool = True, **options: object) -> subprocess.CompletedProcess[str]:
         if program == "docker":
             return daemon.cli(*words, check=check, **options)  # type: ignore[arg-type]
@@ -265,14 +278,15 @@ def test_tokens(daemon: Daemon, tmp_path: Path) -> None:
         assert "unauthorized: authentication required" in failed or "denied" in failed
 
 
-def test_certificates(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", BOTH)
+def test_certificates(tmp_path: Path, kind: str) -> None:
     pki = make_pki(tmp_path / "pki")
     host = "198.51.100.1:5443"
     (tmp_path / "lab").mkdir()
     lab = PullLab(tmp_path / "lab", RegistrySettings(certificates=(tmp_path / "certs.d",)))
     archive = tmp_path / "box.tar"
     archive.write_bytes(busybox_archive("box:1"))
-    with docker_registry(tmp_path / "reg", host, tls=pki, htpasswd=True):
+    with BOTH[kind](tmp_path / "reg", host, tls=pki, htpasswd=True):
         with pytest.raises(BadCertificate) as caught:
             lab.pull(f"{host}/box:1")
         assert str(caught.value) == (
@@ -299,12 +313,17 @@ def test_certificates(tmp_path: Path) -> None:
         lab.pull(f"{host}/box:1", credentials=credentials)
 
 
-def test_a_pull_through_cache_as_mirror(plain: DockerRegistry, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", BOTH)
+def test_a_pull_through_cache_as_mirror(ours: Registry, tmp_path: Path, kind: str) -> None:
     (tmp_path / "box.tar").write_bytes(busybox_archive("box:1"))
-    target = f"docker://{plain.host}/library/box:1"
+    target = f"docker://{ours.host}/library/box:1"
     skopeo("copy", "--dest-tls-verify=false", f"docker-archive:{tmp_path}/box.tar", target)
-    proxy = {"remoteurl": f"http://{plain.host}"}
-    with docker_registry(tmp_path / "cache", "127.0.0.1:5004", proxy=proxy) as cache:
+    url = f"http://{ours.host}"
+    with (
+        docker_registry(tmp_path / "cache", "127.0.0.1:5004", proxy={"remoteurl": url})
+        if kind == "docker-registry"
+        else sampan_registry(tmp_path / "cache", "127.0.0.1:5004", f"--proxy={url}")
+    ) as cache:
         (tmp_path / "lab").mkdir()
         lab = PullLab(tmp_path / "lab", RegistrySettings.parse(mirrors=[f"http://{cache.host}"]))
         said = lab.pull("box:1")
@@ -313,8 +332,8 @@ def test_a_pull_through_cache_as_mirror(plain: DockerRegistry, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("point", ["images.pull.batch", "images.pull.settled", "images.install.row"])
-def test_a_daemon_killed_in_a_pull(own_daemon: Daemon, plain: DockerRegistry, point: str) -> None:
-    name = f"{plain.host}/killed/box:1"
+def test_a_daemon_killed_in_a_pull(own_daemon: Daemon, ours: Registry, point: str) -> None:
+    name = f"{ours.host}/killed/box:1"
     own_daemon.cli("tag", "busybox:latest", name)
     own_daemon.cli("push", name)
     own_daemon.cli("rmi", name, "busybox:latest")
@@ -330,9 +349,9 @@ def test_a_daemon_killed_in_a_pull(own_daemon: Daemon, plain: DockerRegistry, po
     load_busybox(own_daemon)
 
 
-def test_memory_does_not_grow_with_the_image(own_daemon: Daemon, plain: DockerRegistry) -> None:
+def test_memory_does_not_grow_with_the_image(own_daemon: Daemon, ours: Registry) -> None:
     big = tar([(f"big{n}", random.Random(n).randbytes(32 << 20)) for n in range(4)])  # noqa: S311
-    name = f"{plain.host}/big/box:1"
+    name = f"{ours.host}/big/box:1"
     client = own_daemon.client()
     try:
         client.images.load(docker_archive(name, [big], {}))
