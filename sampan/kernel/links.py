@@ -67,11 +67,13 @@ _RTA_GATEWAY: Final = 5
 _RT_TABLE_MAIN: Final = 254
 _RTPROT_BOOT: Final = 3
 _RTN_UNICAST: Final = 1
+_RT_SCOPE_LINK: Final = 253
 _RT_SCOPE_NOWHERE: Final = 255
 _NUD_NOARP: Final = 0x40
 _NTF_MASTER: Final = 0x04
 _NDA_LLADDR: Final = 2
 IFF_UP: Final = 1
+_EVERYTHING: Final[dict[int, IpNetwork]] = {4: IPv4Network("0.0.0.0/0"), 6: IPv6Network("::/0")}
 
 _LINK: Final = struct.Struct("=BxHiII")
 _ADDRESS: Final = struct.Struct("=BBBBI")
@@ -235,12 +237,24 @@ def set_bridge_port(netlink: Netlink, index: int, *, mac: str, hairpin: bool, is
 
 
 def configure(
-    netlink: Netlink, index: int, addresses: Sequence[IpInterface], gateways: Sequence[IpAddress] = ()
+    netlink: Netlink,
+    index: int,
+    addresses: Sequence[IpInterface],
+    gateways: Sequence[IpAddress] = (),
+    *,
+    direct: Sequence[int] = (),
+    routes: Sequence[tuple[IpNetwork, IpAddress | None]] = (),
 ) -> None:
-    """Bring interface ``index`` up with ``addresses`` and default routes by ``gateways``, in one send."""
+    """Bring interface ``index`` up with ``addresses`` and default routes by ``gateways``, in one send.
+
+    ``direct``: IP versions whose default route leads to the link itself. ``routes``: further ones, by a next
+    hop or (None) directly.
+    """
     requests = [request_up(index)]
     requests += [_request_address(index, address) for address in addresses]
-    requests += [_request_default_route(index, gateway) for gateway in gateways]
+    requests += [_request_route(index, network, hop) for network, hop in routes]
+    requests += [_request_route(index, _EVERYTHING[gateway.version], gateway) for gateway in gateways]
+    requests += [_request_route(index, _EVERYTHING[version], None) for version in direct]
     netlink.send(*requests)
 
 
@@ -249,9 +263,9 @@ def add_address(netlink: Netlink, index: int, address: IpInterface) -> None:
     netlink.send(_request_address(index, address))
 
 
-def set_default_route(netlink: Netlink, index: int, gateway: IpAddress) -> None:
-    """Let the default route of the gateway's family lead by interface ``index``, whatever it was."""
-    request = _request_default_route(index, gateway)
+def set_default_route(netlink: Netlink, index: int, version: int, gateway: IpAddress | None) -> None:
+    """Let the default route of IP ``version`` lead by link ``index``, whatever it was; None: directly."""
+    request = _request_route(index, _EVERYTHING[version], gateway)
     request.flags = NLM_F_CREATE | NLM_F_REPLACE
     netlink.send(request)
 
@@ -285,6 +299,13 @@ def set_mtu(netlink: Netlink, index: int, mtu: int) -> None:
     netlink.send(Request(_RTM_SETLINK, 0, body, f"set MTU {mtu}"))
 
 
+def set_mac(netlink: Netlink, index: int, mac: str) -> None:
+    """Change the MAC address of interface ``index``; "" leaves it."""
+    if mac:
+        body = _LINK.pack(socket.AF_UNSPEC, 0, index, 0, 0) + attribute(_IFLA_ADDRESS, _mac(mac))
+        netlink.send(Request(_RTM_SETLINK, 0, body, f"set MAC address {mac}"))
+
+
 def set_alias(netlink: Netlink, index: int, alias: str) -> None:
     """Change the alias of interface ``index``: free text that ``ip link`` shows."""
     body = _LINK.pack(socket.AF_UNSPEC, 0, index, 0, 0) + text(_IFLA_IFALIAS, alias)
@@ -313,11 +334,16 @@ def _request_address(index: int, address: IpInterface) -> Request:
     return Request(_RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, body, f"add address {address}")
 
 
-def _request_default_route(index: int, gateway: IpAddress) -> Request:
-    family = socket.AF_INET if gateway.version == 4 else socket.AF_INET6
-    body = _ROUTE.pack(family, 0, 0, 0, _RT_TABLE_MAIN, _RTPROT_BOOT, 0, _RTN_UNICAST, 0)
-    body += u32(_RTA_OIF, index) + attribute(_RTA_GATEWAY, gateway.packed)
-    return Request(_RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, body, f"default route by {gateway}")
+def _request_route(index: int, network: IpNetwork, gateway: IpAddress | None) -> Request:
+    family = socket.AF_INET if network.version == 4 else socket.AF_INET6
+    scope = _RT_SCOPE_LINK if gateway is None and network.version == 4 else 0
+    length = network.prefixlen
+    body = _ROUTE.pack(family, length, 0, 0, _RT_TABLE_MAIN, _RTPROT_BOOT, scope, _RTN_UNICAST, 0)
+    body += u32(_RTA_OIF, index)
+    body += attribute(_RTA_DST, network.network_address.packed) if length else b""
+    body += attribute(_RTA_GATEWAY, gateway.packed) if gateway is not None else b""
+    what = f"route to {network} by {gateway or 'the link itself'}"
+    return Request(_RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, body, what)
 
 
 def _mac(mac: str) -> bytes:

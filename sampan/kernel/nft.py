@@ -29,6 +29,7 @@ from sampan.kernel.netlink import (
 
 NFPROTO_INET: Final = 1  # linux/netfilter.h
 NFPROTO_IPV4: Final = 2
+NFPROTO_BRIDGE: Final = 7
 NFPROTO_IPV6: Final = 10
 FAMILIES: Final = {NFPROTO_INET: "inet", NFPROTO_IPV4: "ip"}
 HOOK_FORWARD: Final = 2
@@ -160,26 +161,30 @@ class RulesetEvents:
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """One element of a map in the kernel's encoding: parts of a concatenation are padded to four bytes."""
+    """One element of a map, or (without ``data``) of a set, in the kernel's encoding.
+
+    Parts of a concatenation are padded to four bytes.
+    """
 
     map: str
     key: bytes
-    data: bytes
+    data: bytes = b""
+    family: int = NFPROTO_IPV4
 
 
-def add_elements(netlink: Netlink, family: int, table: str, elements: Sequence[Element]) -> None:
+def add_elements(netlink: Netlink, table: str, elements: Sequence[Element]) -> None:
     """Add ``elements`` in one transaction; those that are there already with the same data stay.
 
     Raises NetlinkError: EBUSY if a key has other data, ENOENT if table or map is missing.
     """
-    requests = list(_element_requests(_NEWSETELEM, NLM_F_CREATE, family, table, elements))
+    requests = list(_element_requests(_NEWSETELEM, NLM_F_CREATE, table, elements))
     if requests:
         netlink.send_batch(_BATCH, requests, _BATCH)
 
 
-def remove_elements(netlink: Netlink, family: int, table: str, elements: Sequence[Element]) -> None:
+def remove_elements(netlink: Netlink, table: str, elements: Sequence[Element]) -> None:
     """Remove ``elements`` in one transaction; what is not there (element, map, table) is no error."""
-    requests = list(_element_requests(_DELSETELEM, 0, family, table, elements))
+    requests = list(_element_requests(_DELSETELEM, 0, table, elements))
     if not requests:
         return
     try:
@@ -189,22 +194,20 @@ def remove_elements(netlink: Netlink, family: int, table: str, elements: Sequenc
             raise
         if len(elements) > 1:
             for element in elements:
-                remove_elements(netlink, family, table, [element])
+                remove_elements(netlink, table, [element])
 
 
-def _element_requests(
-    kind: int, flags: int, family: int, table: str, elements: Sequence[Element]
-) -> Iterator[Request]:
-    by_map: dict[str, list[Element]] = {}
+def _element_requests(kind: int, flags: int, table: str, elements: Sequence[Element]) -> Iterator[Request]:
+    by_map: dict[tuple[int, str], list[Element]] = {}
     for element in elements:
-        by_map.setdefault(element.map, []).append(element)
-    for name, members in by_map.items():
+        by_map.setdefault((element.family, element.map), []).append(element)
+    for (family, name), members in by_map.items():
         for start in range(0, len(members), _CHUNK):
             encoded = [
                 nested(
                     _LIST_ELEM,
                     nested(_SET_ELEM_KEY, attribute(_DATA_VALUE, element.key)),
-                    nested(_SET_ELEM_DATA, attribute(_DATA_VALUE, element.data)),
+                    nested(_SET_ELEM_DATA, attribute(_DATA_VALUE, element.data)) if element.data else b"",
                 )
                 for element in members[start : start + _CHUNK]
             ]

@@ -10,14 +10,25 @@ from pathlib import Path
 
 from sampan.base import faults
 from sampan.base.errors import EngineError, HostFailure
-from sampan.kernel import links
+from sampan.kernel import links, sublinks
 from sampan.kernel.netlink import Netlink
 from sampan.networks import apply
 from sampan.networks.defaults import HostView
 from sampan.networks.dns.service import ResolverSockets
 from sampan.networks.drivers.bridge import is_ours
 from sampan.networks.firewall.apply import Firewall
-from sampan.networks.model import Bridge, EndpointPlan, Forward, Network, NetworkPlan, Rule
+from sampan.networks.model import (
+    Bridge,
+    EndpointPlan,
+    Forward,
+    Member,
+    Network,
+    NetworkPlan,
+    Parent,
+    Rule,
+    SandboxLink,
+    VethLink,
+)
 from sampan.networks.sandbox import Namespaces, Routes
 
 _log = logging.getLogger(__name__)
@@ -29,9 +40,15 @@ class Wiring:
 
     sandbox_id: str
     path: Path | None = None
-    links: list[str] = field(default_factory=list)
+    links: list[SandboxLink] = field(default_factory=list)
     forwards: list[Forward] = field(default_factory=list)
+    members: list[Member] = field(default_factory=list)
     resolver: ResolverSockets | None = None
+
+    @property
+    def ports(self) -> list[str]:
+        """The names of its links' ends on the host."""
+        return [link.host for link in self.links if isinstance(link, VethLink)]
 
 
 class HostNetworks:
@@ -67,6 +84,8 @@ class HostNetworks:
                 for bridge in plan.bridges:
                     apply.apply_bridge(self._netlink, bridge)
                     self._remove_strays(bridge.name, keep_links)
+                for parent in plan.parents:
+                    apply.apply_parent(self._netlink, parent)
             except (EngineError, OSError) as error:
                 broken[network.id] = str(error)
                 extra = {"network": network.name, "error": str(error)}
@@ -97,6 +116,7 @@ class HostNetworks:
             steps.append(lambda: firewall.close(remove=remove))
         if remove:
             steps += [partial(self._remove_bridge, bridge) for plan in plans for bridge in plan.bridges]
+            steps += [partial(self._remove_parent, parent) for plan in plans for parent in plan.parents]
         failures: list[Exception] = []
         for step in steps:
             try:
@@ -123,11 +143,11 @@ class HostNetworks:
         done.
         """
         wiring.path = self._namespaces.path_of(wiring.sandbox_id)
-        wiring.links = [link.host for plan in plans for link in plan.links]
-        wanted = [link for plan in plans for link in plan.links]
+        wiring.links = [link for plan in plans for link in plan.links]
+        wiring.members += [member for plan in plans for member in plan.members]
         try:
-            wiring.resolver = self._namespaces.open_at(wiring.path, wanted, resolver=resolver)
-            self.publish(wiring.forwards)
+            wiring.resolver = self._namespaces.open_at(wiring.path, wiring.links, resolver=resolver)
+            self.publish(wiring.forwards, wiring.members)
         except OSError as error:
             raise HostFailure(_explain(error)) from error
         faults.point("networks.sandbox.files")
@@ -141,20 +161,26 @@ class HostNetworks:
         if wiring.path is None:
             return
         try:
+            wiring.members += plan.members
             for link in plan.links:
-                wiring.links.append(link.host)
+                wiring.links.append(link)
                 self._namespaces.attach(wiring.path, link)
+            self.publish((), plan.members)
             if resolver:
                 wiring.resolver = self._namespaces.open_resolver(wiring.path)
         except OSError as error:
             raise HostFailure(_explain(error)) from error
 
-    def detach(self, wiring: Wiring, link: str) -> None:
-        """Take a link from an open sandbox; one that is gone is no error. Raises HostFailure."""
+    def detach(self, wiring: Wiring, plan: EndpointPlan) -> None:
+        """Take the links of ``plan`` from an open sandbox; what is gone is no error. Raises HostFailure."""
         try:
-            if link in wiring.links:
-                self._namespaces.detach(link)
-                wiring.links.remove(link)
+            for link in plan.links:
+                if link in wiring.links and wiring.path is not None:
+                    self._namespaces.detach(wiring.path, link)
+                    wiring.links.remove(link)
+            if self._firewall is not None:
+                self._firewall.withdraw((), plan.members)
+            wiring.members = [member for member in wiring.members if member not in plan.members]
         except OSError as error:
             raise HostFailure(_explain(error)) from error
 
@@ -175,6 +201,12 @@ class HostNetworks:
         if wiring.path is not None:
             wiring.resolver = self._namespaces.open_resolver(wiring.path)
 
+    def require(self, kinds: Sequence[str]) -> None:
+        """Raise NotImplementedHere, naming the kernel's option, if it lacks one of these kinds of links."""
+        for kind in kinds:
+            if not sublinks.supports(self._socket(), kind):
+                raise apply.missing(kind, f"{kind} networks")
+
     def create_network(self, plan: NetworkPlan, *, bridges: Sequence[str]) -> None:
         """Make everything that ``plan`` says; ``bridges`` are those of all networks.
 
@@ -183,9 +215,11 @@ class HostNetworks:
         try:
             for bridge in plan.bridges:
                 apply.apply_bridge(self._socket(), bridge)
+            for parent in plan.parents:
+                apply.apply_parent(self._socket(), parent)
             faults.point("networks.create.bridge")
             if self._firewall is not None and plan.rules:
-                self._firewall.add(plan.rules)
+                self._firewall.add(plan.rules, plan.families)
                 self._firewall.pass_foreign(bridges)
             faults.point("networks.create.firewall")
             for sysctl in plan.sysctls:
@@ -201,6 +235,8 @@ class HostNetworks:
         try:
             for bridge in plan.bridges:
                 apply.remove_bridge(self._socket(), bridge)
+            for parent in plan.parents:
+                apply.remove_parent(self._socket(), parent)
             if self._firewall is not None and plan.rules:
                 self._firewall.take_back(plan.rules, families=families)
                 self._firewall.pass_foreign(bridges)
@@ -212,19 +248,19 @@ class HostNetworks:
             raise HostFailure("the network service is closed")
         return self._netlink
 
-    def withdraw(self, forwards: Sequence[Forward]) -> None:
-        """Take published ports out of the firewall's maps; those that are not there are no error."""
-        if self._firewall is not None and forwards:
+    def withdraw(self, forwards: Sequence[Forward], members: Sequence[Member] = ()) -> None:
+        """Take published ports and ``members`` out of the firewall; those that are not there are no error."""
+        if self._firewall is not None and (forwards or members):
             try:
-                self._firewall.withdraw(forwards)
+                self._firewall.withdraw(forwards, members)
             except OSError as error:
                 raise HostFailure(_explain(error)) from error
 
-    def publish(self, forwards: Sequence[Forward]) -> None:
-        """Put published ports into the firewall's maps."""
+    def publish(self, forwards: Sequence[Forward], members: Sequence[Member] = ()) -> None:
+        """Put published ports and ``members`` into the firewall."""
         faults.point("networks.sandbox.firewall")
-        if self._firewall is not None and forwards:
-            self._firewall.publish(forwards)
+        if self._firewall is not None and (forwards or members):
+            self._firewall.publish(forwards, members)
 
     def close_sandbox(self, wiring: Wiring) -> None:
         """Take back ``open_sandbox``, all of it or the part that was done. Raises HostFailure at the end."""
@@ -232,14 +268,18 @@ class HostNetworks:
         if wiring.resolver is not None:  # an open socket would keep the namespace
             wiring.resolver.close()
             wiring.resolver = None
-        if self._firewall is not None and wiring.forwards:
+        try:
+            self.withdraw(wiring.forwards, wiring.members)
+        except HostFailure as error:
+            failures.append(str(error))
+        if (path := wiring.path) is not None:
+            # Veths go with the namespace; a parent may be waited for, and what a plugin made is its own.
+            for link in wiring.links:
+                if not isinstance(link, VethLink):
+                    with suppress(OSError):  # it was never made, or went with its parent
+                        self._namespaces.detach(path, link)
             try:
-                self._firewall.withdraw(wiring.forwards)
-            except OSError as error:
-                failures.append(_explain(error))
-        if wiring.path is not None:
-            try:
-                self._namespaces.drop(wiring.path)
+                self._namespaces.drop(path)
             except OSError as error:
                 failures.append(_explain(error))
         if failures:
@@ -266,6 +306,10 @@ class HostNetworks:
             if link.master in masters and link.kind == "veth" and link.name not in keep:
                 with suppress(OSError):  # it goes by itself with its namespace, which was just dropped
                     links.remove_link(self._netlink, link.index)
+
+    def _remove_parent(self, parent: Parent) -> None:
+        if self._netlink is not None:
+            apply.remove_parent(self._netlink, parent)
 
     def _remove_bridge(self, bridge: Bridge) -> None:
         if self._netlink is not None:

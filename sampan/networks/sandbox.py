@@ -5,6 +5,7 @@ kernel. To make a namespace and bring its loopback up takes longer than to wire 
 as open descriptors only, which leave no trace however the daemon ends.
 """
 
+import errno
 import logging
 import os
 import socket
@@ -15,14 +16,16 @@ from pathlib import Path
 from typing import Final
 
 from sampan.base import faults
+from sampan.base.errors import HostFailure
 from sampan.base.ids import short_id
-from sampan.kernel import links, namespaces, nft
+from sampan.kernel import links, namespaces, nft, sublinks
 from sampan.kernel.links import IpAddress
 from sampan.kernel.netlink import Netlink
 from sampan.kernel.redirect import redirect_port
+from sampan.networks.apply import missing, sysctl_path
 from sampan.networks.dns.service import ADDRESS as RESOLVER
 from sampan.networks.dns.service import ResolverSockets
-from sampan.networks.model import VethLink
+from sampan.networks.model import Inside, MovedLink, SandboxLink, SubLink, VethLink
 
 _log = logging.getLogger(__name__)
 _LOOPBACK: Final = 1  # the index of lo in every namespace
@@ -30,8 +33,8 @@ _FAMILIES: Final = {4: socket.AF_INET, 6: socket.AF_INET6}
 _RESOLVER_TABLE: Final = "sampan_dns"
 _RESOLVER_PORT: Final = 53
 _BACKLOG: Final = 64
-Routes = Mapping[int, tuple[str, IpAddress] | None]
-"""Default routes by IP version: interface and gateway, None for none."""
+Routes = Mapping[int, tuple[str, IpAddress | None] | None]
+"""Default routes by IP version: interface and gateway (None: the link itself), None for none."""
 SPARE: Final = 2
 """How many namespaces are kept ready."""
 
@@ -70,7 +73,7 @@ class Namespaces:
         """Return where the namespace of a sandbox is bound."""
         return self._directory / short_id(sandbox_id)
 
-    def open_at(self, path: Path, wanted: Sequence[VethLink], *, resolver: bool) -> ResolverSockets | None:
+    def open_at(self, path: Path, wanted: Sequence[SandboxLink], *, resolver: bool) -> ResolverSockets | None:
         """Bind a namespace to ``path``, its loopback up, with the links ``wanted``.
 
         ``resolver``: return the sockets of one. Raises OSError; ``drop`` undoes all of it, or the part that
@@ -86,13 +89,26 @@ class Namespaces:
         finally:
             os.close(descriptor)
 
-    def attach(self, path: Path, link: VethLink) -> None:
+    def attach(self, path: Path, link: SandboxLink) -> None:
         """Give the namespace bound at ``path`` one more link. Raises OSError."""
         with _opened(path) as descriptor:
             self._link(descriptor, link)
 
-    def detach(self, name: str) -> None:
-        """Take the link whose end here is ``name``; one that is gone is no error."""
+    def detach(self, path: Path, link: SandboxLink) -> None:
+        """Take ``link`` from the namespace bound at ``path``; it may be gone already. Raises OSError."""
+        if isinstance(link, VethLink):
+            self._remove(link.host)
+            return
+        with _opened(path) as descriptor, namespaces.entered_network(descriptor, self._home):
+            inner = Netlink()
+        with inner:
+            index = next((f.index for f in links.list_links(inner) if f.name == link.inside.ifname), 0)
+            if index and isinstance(link, SubLink):
+                links.remove_link(inner, index)
+            elif index and isinstance(link, MovedLink):
+                sublinks.move_link(inner, index, link.source, self._home)
+
+    def _remove(self, name: str) -> None:
         netlink = self._socket()
         try:
             links.remove_link(netlink, socket.if_nametoindex(name))
@@ -111,7 +127,7 @@ class Namespaces:
                     if route is None:
                         links.remove_default_route(inner, _FAMILIES[version])
                     else:
-                        links.set_default_route(inner, indexes[route[0]], route[1])
+                        links.set_default_route(inner, indexes[route[0]], version, route[1])
 
     def make_socket(self, path: Path, family: int, kind: int) -> socket.socket:
         """Return a non-blocking socket of the namespace bound at ``path``. Raises OSError."""
@@ -174,22 +190,52 @@ class Namespaces:
                 with suppress(OSError):  # it went by itself in this moment
                     links.remove_link(netlink, link.index)
 
-    def _link(self, descriptor: int, link: VethLink) -> None:
-        netlink = self._socket()
+    def _link(self, descriptor: int, link: SandboxLink) -> None:
+        netlink, inside = self._socket(), link.inside
         faults.point("networks.sandbox.link")
-        bridge = socket.if_nametoindex(link.bridge)
-        pair = links.Veth(link.host, bridge, link.ifname, link.mac, link.mtu, descriptor)
-        links.create_veth(netlink, pair)
-        port = socket.if_nametoindex(link.host)
-        links.set_bridge_port(netlink, port, mac=link.mac, hairpin=True, isolated=link.isolated)
+        if isinstance(link, VethLink):
+            bridge = socket.if_nametoindex(link.bridge)
+            pair = links.Veth(link.host, bridge, inside.ifname, inside.mac, inside.mtu, descriptor)
+            links.create_veth(netlink, pair)
+            port = socket.if_nametoindex(link.host)
+            links.set_bridge_port(netlink, port, mac=inside.mac, hairpin=True, isolated=link.isolated)
+        elif isinstance(link, SubLink):
+            self._sublink(descriptor, link)
+        else:
+            sublinks.move_link(netlink, _index(link.source), inside.ifname, descriptor)
         faults.point("networks.sandbox.address")
         with namespaces.entered_network(descriptor, self._home):
             inner = Netlink()
-            index = socket.if_nametoindex(link.ifname)
-            if not any(address.version == 6 for address in link.addresses):
-                _disable_ipv6(link.ifname)
+            index = socket.if_nametoindex(inside.ifname)
+            if not any(address.version == 6 for address in inside.addresses):
+                _disable_ipv6(inside.ifname)
+            if inside.sysctls:
+                _set_sysctls(inside)
         with inner:
-            links.configure(inner, index, link.addresses, link.gateways)
+            if isinstance(link, MovedLink):
+                links.set_mac(inner, index, inside.mac)
+            links.configure(
+                inner, index, inside.addresses, inside.gateways, direct=inside.direct, routes=inside.routes
+            )
+
+    def _sublink(self, descriptor: int, link: SubLink) -> None:
+        inside = link.inside
+        wanted = sublinks.Sublink(
+            link.kind,
+            inside.ifname,
+            _index(link.parent),
+            link.mode,
+            descriptor,
+            flag=link.flag,
+            mac=inside.mac,
+            mtu=inside.mtu,
+        )
+        try:
+            sublinks.create_sublink(self._socket(), wanted)
+        except OSError as error:
+            if error.errno != errno.EOPNOTSUPP:
+                raise
+            raise missing(link.kind, inside.reason) from error
 
     def _make(self) -> int:
         descriptor = namespaces.create_network(self._home)
@@ -216,6 +262,26 @@ def _opened(path: Path) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _index(name: str) -> int:
+    """Return the index of the host's link ``name``. Raises HostFailure if there is none."""
+    try:
+        return socket.if_nametoindex(name)
+    except OSError as error:
+        raise HostFailure(f"the requested parent interface {name} was not found on the host") from error
+
+
+def _set_sysctls(inside: Inside) -> None:
+    """Set the settings of an interface that were asked for, in the namespace that the thread is in."""
+    for entry in inside.sysctls:
+        key, _, value = entry.partition("=")
+        parts = key.split(".", 4)
+        path = sysctl_path(".".join((*parts[:3], inside.ifname, parts[4])))
+        try:
+            path.write_text(value)
+        except OSError as error:
+            raise HostFailure(f"unable to set sysctl {key}={value}: {error.strerror}") from error
 
 
 def _disable_ipv6(ifname: str) -> None:

@@ -17,6 +17,7 @@ from typing import Final, ParamSpec, TypeVar
 from sampan.base import faults
 from sampan.base.errors import EngineError, Forbidden, HostFailure, InvalidParameter, NotFound
 from sampan.base.events import EventBus
+from sampan.base.plugins import PluginFolders
 from sampan.base.state import StateDB
 from sampan.base.tasks import Tasks
 from sampan.base.threads import blocking
@@ -25,11 +26,11 @@ from sampan.kernel.links import IpAddress
 from sampan.kernel.threads import DedicatedThread
 from sampan.networks import create, defaults, files, listing
 from sampan.networks.config import NetworkConfig
-from sampan.networks.drivers import DRIVERS
-from sampan.networks.endpoint import Attachment, Held, addresses_of, adopt, attach
+from sampan.networks.endpoint import Attachment, Held, addresses_of, adopt, attach, reaches
 from sampan.networks.errors import ActiveEndpoints, AlreadyConnected, NotConnected
 from sampan.networks.firewall import rules
 from sampan.networks.firewall.apply import forget_flows
+from sampan.networks.firewall.base import plan_base
 from sampan.networks.firewall.watch import FirewallWatch
 from sampan.networks.forwarding import enable_forwarding, restore_forwarding
 from sampan.networks.host import HostNetworks, ipv6_available
@@ -38,14 +39,13 @@ from sampan.networks.model import (
     BRIDGE,
     HOST,
     NONE,
-    EndpointPlan,
     Forward,
     Network,
     NetworkPlan,
     Rule,
-    link_name,
 )
 from sampan.networks.names import Names
+from sampan.networks.plugins import NetworkPlugins
 from sampan.networks.publish import Publisher
 from sampan.networks.request import SandboxRequest, check_endpoint, check_request
 from sampan.networks.store import NetworkStore, PortRow, Sandbox, SandboxRow
@@ -64,13 +64,21 @@ _ULA: Final = "ula"
 class NetworksService:
     """Networks of this host, and sandboxes by container id."""
 
-    def __init__(self, exec_root: Path, state: StateDB, events: EventBus, config: NetworkConfig) -> None:
+    def __init__(
+        self,
+        exec_root: Path,
+        state: StateDB,
+        events: EventBus,
+        config: NetworkConfig,
+        plugins: PluginFolders | None = None,
+    ) -> None:
         self._store = NetworkStore(state)
         self._events = events
         self._config = config
         self._host = HostNetworks(exec_root / "netns", firewall=config.iptables)
         self._publisher = Publisher(config)
         self._names = Names()
+        self._plugins = NetworkPlugins(plugins)
         self._thread: DedicatedThread | None = None
         self._pools: dict[str, AddressPools] = {}
         self._open_sandboxes: dict[str, Held] = {}
@@ -105,8 +113,9 @@ class NetworksService:
         view = await thread.call(self._host.look)
         networks = defaults.predefined(self._store.networks, self._config, view, in_use=in_use)
         self._store.replace_predefined(networks)
-        self._pools = {network.id: AddressPools(network) for network in self._store.networks.values()}
-        for container in [container for container in self._store.sandboxes if container not in keep]:
+        self._pools = {n.id: self._plugins.pools_of(n) for n in self._store.networks.values()}
+        for container, row in [(c, row) for c, row in self._store.sandboxes.items() if c not in keep]:
+            self._plugins.forget(row, self._store.networks)
             self._store.remove_sandbox(container)
         for row in rows:
             self._adopt(row)
@@ -116,7 +125,7 @@ class NetworksService:
             self._host.open,
             list(self._plans()),
             keep={str(held.wiring.path) for held in live},
-            keep_links={link for held in live for link in held.wiring.links},
+            keep_links={port for held in live for port in held.wiring.ports},
         )
         await self._put_firewall(thread)
         for held in list(live):
@@ -142,6 +151,7 @@ class NetworksService:
             await self._publisher.close(held)
         self._open_sandboxes.clear()
         await self._tasks.close()
+        await self._plugins.close()
         thread, self._thread = self._thread, None
         try:
             await thread.call(self._host.remove_links, frozenset(self._dying))
@@ -170,13 +180,17 @@ class NetworksService:
             self._require_usable(network)
         held = self._open_sandboxes[request.container] = Held(request.container, request.name)
         held.dns = tuple(request.dns)
+        held.reaches = reaches(request)
         async with Undo() as undo:
             undo.add(self.close_sandbox, request.container)
             for network in networks:
-                attach(request, network, self._pools.get(network.id), held)
+                await self._attach(request, network, held)
             faults.point("networks.sandbox.ports")
             ports = await self._publisher.reserve(request, held)
+            held.wiring.members = held.members()
             await self._wire(request, networks, held)
+            if any(each.plugin for each in held.attachments.values()):
+                await self._join(request, held)
             faults.point("networks.sandbox.state")
             sandbox = Sandbox(
                 container=request.container,
@@ -214,11 +228,12 @@ class NetworksService:
         finally:
             self._publisher.release(held)
             for attached in held.attachments.values():
+                await self._plugins.leave(attached)
                 attached.give_back()
             self._open_sandboxes.pop(container, None)
             row = self._store.sandboxes.get(container)
             self._store.remove_sandbox(container)
-            self._watch_dying(held.wiring.links)
+            self._watch_dying(held.wiring.ports)
             self._forget_flows(held.wiring.forwards)
             if row is not None:
                 for attached in held.attachments.values():
@@ -239,8 +254,9 @@ class NetworksService:
         row = self._store.sandboxes[request.container]
         async with Undo() as undo:
             undo.add(self._detach, request, network.id)
-            attached = attach(request, network, self._pools.get(network.id), held)
-            plan = self._plan(attached, default_route=False)
+            attached = await self._attach(request, network, held)
+            await self._plugins.join(request, attached, str(held.wiring.path or ""))
+            plan = attached.plan(default_route=False)
             resolver = held.needs_names and held.wiring.resolver is None
             await self._on_host(self._host.attach, held.wiring, plan, resolver=resolver)
             if resolver:
@@ -271,8 +287,9 @@ class NetworksService:
         row = self._store.sandboxes[request.container]
         self._names.remove(attached, held.container)
         try:
-            await self._on_host(self._host.detach, held.wiring, attached.endpoint.link)
+            await self._on_host(self._host.detach, held.wiring, attached.plan(default_route=False))
         finally:
+            await self._plugins.leave(attached)
             attached.give_back()
         await self._settle(request, held, before, row.sandbox, had_names=had)
 
@@ -286,14 +303,7 @@ class NetworksService:
         had_names: bool,
     ) -> None:
         """Make everything that depends on several networks follow a change: routes, ports, names, files."""
-        gateway = held.gateway()
-        routes: dict[int, tuple[str, IpAddress] | None] = {4: None, 6: None}
-        if gateway is not None:
-            endpoint = gateway.endpoint
-            routes |= {found.version: (endpoint.ifname, found) for found in endpoint.gateways}
-        if not self._ipv6:
-            del routes[6]
-        await self._on_host(self._host.set_routes, held.wiring, routes)
+        await self._set_routes(held)
         old = held.wiring.forwards
         ports = await self._publisher.follow(request, held, sandbox.ports)
         if ports is not None:
@@ -314,6 +324,37 @@ class NetworksService:
             after=addresses_of(held.attachments.values()),
             resolver=(had_names, held.needs_names),
         )
+
+    async def _set_routes(self, held: Held) -> None:
+        """Let the default routes of an open sandbox lead where they lead now."""
+        routes: dict[int, tuple[str, IpAddress | None] | None] = {4: None, 6: None}
+        if (gateway := held.gateway()) is not None:
+            endpoint = gateway.endpoint
+            routes |= {v: (endpoint.ifname, found) for v, found in endpoint.default_routes.items()}
+        if not self._ipv6:
+            del routes[6]
+        await self._on_host(self._host.set_routes, held.wiring, routes)
+
+    async def _attach(self, request: SandboxRequest, network: Network, held: Held) -> Attachment:
+        """Make the endpoint of ``request`` on ``network``; its addresses may be a plugin's."""
+        leased = await self._plugins.lease(request, network, held, self._open_sandboxes.values())
+        pools = self._pools.get(network.id)
+        try:
+            return attach(request, network, self._plugins.driver_of(network), pools, held, leased)
+        except BaseException:
+            if leased is not None and pools is not None:
+                pools.give_back(*leased)
+            raise
+
+    async def _join(self, request: SandboxRequest, held: Held) -> None:
+        """Give an open sandbox the links that plugins make, and its default routes by them."""
+        for attached in held.attachments.values():
+            if await self._plugins.join(request, attached, str(held.wiring.path or "")):
+                plan = attached.plan(default_route=False)
+                await self._on_host(self._host.attach, held.wiring, plan, resolver=False)
+        await self._set_routes(held)
+        if (gateway := held.gateway()) is not None:
+            await self._plugins.publish(request, gateway)
 
     def sandbox(self, container: str) -> Sandbox | None:
         """Return the open sandbox of ``container``, None if it has none."""
@@ -344,22 +385,32 @@ class NetworksService:
     async def _create_network(self, body: wire.CreateNetwork) -> wire.CreatedNetwork:
         async with self._changing:
             create.check_create(body, self._store.networks.values())
+            wanted = create.follow_config(body, self._store.networks.values())
+            driver = await self._plugins.find("null" if body.config_only else wanted.driver or "bridge")
             view = await self._on_host(self._host.look)
-            bridge = (body.options or {}).get("com.docker.network.bridge.name", "")
-            around = create.Surroundings(
-                networks=list(self._store.networks.values()),
-                default_pools=self._config.default_address_pools,
-                occupied=lambda: view.occupied(bridge),
-                ula=self._own_ula,
-                ipv6=self._ipv6,
-            )
-            network = create.plan_create(body, around)
-            plan = DRIVERS[network.driver].plan_network(network)
+            if not body.config_only:
+                await self._on_host(self._host.require, driver.needs)
+            bridge = (wanted.options or {}).get("com.docker.network.bridge.name", "")
             async with Undo() as undo:
-                undo.add(self._remove, network)
+                given = await self._plugins.request_pools(wanted)
+                if given is not None and wanted.ipam is not None:
+                    undo.add(self._plugins.release_pools, wanted.ipam.driver, given)
+                around = create.Surroundings(
+                    networks=list(self._store.networks.values()),
+                    default_pools=self._config.default_address_pools,
+                    occupied=lambda: view.occupied(bridge),
+                    ula=self._own_ula,
+                    drivers=self._plugins.drivers,
+                    ipv6=self._ipv6,
+                    given=given,
+                )
+                network = create.plan_create(body, around)
+                plan = driver.plan_network(network)
+                undo.add(partial(self._remove, plugins=False), network)
                 self._store.save_network(network)
-                self._pools[network.id] = AddressPools(network)
+                self._pools[network.id] = self._plugins.pools_of(network)
                 await self._on_host(self._host.create_network, plan, bridges=self._bridges())
+                await self._plugins.create(network)
         self._announce("create", network)
         return wire.CreatedNetwork(network.id)
 
@@ -379,23 +430,29 @@ class NetworksService:
             }
             if active:
                 raise ActiveEndpoints(network.name, active)
+            if network.config_only and any(
+                other.config_from in {network.name, network.id} for other in self._store.networks.values()
+            ):
+                raise Forbidden(f'configuration network "{network.name}" is in use')
             self._broken[network.id] = "it is being removed"
             await self._remove(network)
         self._announce("destroy", network)
         return network
 
-    async def _remove(self, network: Network) -> None:
-        """Take a network off the host and out of the store, whatever there is of it."""
+    async def _remove(self, network: Network, *, plugins: bool = True) -> None:
+        """Take a network off the host and out of the store, whatever there is of it; ``plugins`` hear it."""
         self._broken[network.id] = "it is being removed"
-        plan = DRIVERS[network.driver].plan_network(network)
+        plan = self._plugins.driver_of(network).plan_network(network)
         try:
             others = [other for known, other in self._plans() if known.id != network.id]
-            families = {rule.family for other in others for rule in other.rules}
+            families = {family for other in others for family in other.families}
             await self._on_host(self._host.remove_network, plan, bridges=self._bridges(), families=families)
         except HostFailure as error:  # somebody took a part of it away, or it was never made
             _log.info("rules are renewed", extra={"network": network.name, "error": str(error)})
             if self._thread is not None:
                 await self._put_firewall(self._thread)
+        if plugins:
+            await self._plugins.remove(network)
         self._store.remove_network(network.id)
         self._pools.pop(network.id, None)
         self._names.drop(network.id)
@@ -493,10 +550,6 @@ class NetworksService:
             networks = {id_: network for id_, network in networks.items() if id_ in wanted}
         return list(networks.values())
 
-    def _plan(self, attached: Attachment, *, default_route: bool) -> EndpointPlan:
-        driver = DRIVERS[attached.network.driver]
-        return driver.plan_endpoint(attached.network, attached.endpoint, default_route=default_route)
-
     def _save(self, held: Held, sandbox: Sandbox) -> None:
         """Keep the sandbox as it is now."""
         attachments = list(held.attachments.values())
@@ -508,13 +561,15 @@ class NetworksService:
                 [PortRow.of(forward) for forward in held.wiring.forwards],
                 interfaces={attached.network.name: attached.endpoint.ifname for attached in attachments},
                 dns=list(held.dns),
+                sources={a.network.name: a.endpoint.joined.source for a in attachments if a.endpoint.joined},
+                reaches=list(held.reaches),
             )
         )
 
     async def _wire(self, request: SandboxRequest, networks: Sequence[Network], held: Held) -> None:
         if self._thread is None:
             raise HostFailure(f"{_SETUP}: the network service is closed")
-        own = all(DRIVERS[network.driver].own_namespace for network in networks)
+        own = all(self._plugins.driver_of(network).own_namespace for network in networks)
         write_files = partial(
             files.write_files,
             request,
@@ -529,7 +584,7 @@ class NetworksService:
             await self._thread.call(write_files)
             return
         gateway = held.gateway()
-        plans = [self._plan(each, default_route=each is gateway) for each in held.attachments.values()]
+        plans = [each.plan(default_route=each is gateway) for each in held.attachments.values()]
         try:
             await self._thread.call(
                 self._host.open_sandbox, held.wiring, plans, write_files, resolver=held.needs_names
@@ -548,7 +603,7 @@ class NetworksService:
 
     def _plans(self) -> Iterator[tuple[Network, NetworkPlan]]:
         for network in self._store.networks.values():
-            yield network, DRIVERS[network.driver].plan_network(network)
+            yield network, self._plugins.driver_of(network).plan_network(network)
 
     def _bridges(self) -> list[str]:
         plans = (plan for network, plan in self._plans() if network.id not in self._broken)
@@ -557,14 +612,17 @@ class NetworksService:
     def plan_firewall(self) -> list[Rule]:
         """Return all rules that the engine wants: its own, those of networks and of published ports."""
         plans = [plan for network, plan in self._plans() if network.id not in self._broken]
-        wanted = [rule for plan in plans for rule in plan.rules]
-        bases = [rules.plan_base(f) for f in rules.FAMILIES if any(rule.family == f for rule in wanted)]
-        wanted = [rule for base in bases or [rules.plan_base()] for rule in base] + wanted
+        families = {rules.FAMILY, *(family for plan in plans for family in plan.families)}
+        wanted = [rule for family in rules.FAMILIES if family in families for rule in plan_base(family)]
+        wanted += [rule for plan in plans for rule in plan.rules]
         if not self._router:
             wanted += rules.plan_no_routing()
         for held in self._open_sandboxes.values():
             forwards = (forward for forward in held.wiring.forwards if forward.by_nat)
-            wanted += [rules.plan_forward(forward, f"container {held.name}") for forward in forwards]
+            owner = f"container {held.name}"
+            wanted += [rules.plan_forward(forward, owner) for forward in forwards]
+            wanted += [rules.plan_open(f, owner).rule for f in held.wiring.forwards if f.open]
+            wanted += [member.rule for member in held.wiring.members]
         return wanted
 
     async def _put_firewall(self, thread: DedicatedThread) -> None:
@@ -605,17 +663,22 @@ class NetworksService:
         held.dns = tuple(row.dns)
         held.wiring.path = Path(sandbox.sandbox_key) if sandbox.sandbox_key else None
         held.wiring.sandbox_id = sandbox.sandbox_id
-        attached = sandbox.networks.values()
-        held.wiring.links = [link_name(settings.endpoint_id) for settings in attached if settings.mac_address]
+        held.reaches = tuple(row.reaches)
         for number, (name, settings) in enumerate(sandbox.networks.items()):
             try:
                 network = self.find(name)
                 ifname = row.interfaces.get(name, f"eth{number}")
                 pools = self._pools.get(network.id)
-                held.attachments[network.id] = adopt(sandbox.container, network, settings, ifname, pools)
+                driver, source = self._plugins.driver_of(network), row.sources.get(name, "")
+                held.attachments[network.id] = adopt(
+                    sandbox.container, network, driver, settings, ifname, pools, source
+                )
             except (EngineError, ValueError) as error:
                 extra = {"container": sandbox.container, "network": name, "error": str(error)}
                 _log.warning("endpoint not adopted", extra=extra)
+        plans = [attached.plan(default_route=False) for attached in held.attachments.values()]
+        held.wiring.links = [link for plan in plans for link in plan.links]
+        held.wiring.members = [*held.members(), *(member for plan in plans for member in plan.members)]
         self._publisher.restore(held, [port.forward() for port in row.ports])
 
     async def _reopen_resolver(self, thread: DedicatedThread, held: Held) -> None:
