@@ -323,7 +323,7 @@ def test_several_subnets() -> None:
 
 def test_who_may_share_a_parent() -> None:
     plain = _sub("macvlan", parent="eth0")
-    assert _plan(more=[plain], Driver="macvlan", Options={"parent": "eth0"})
+    assert _plan(more=[plain], Driver="macvlan", Options={"parent": "eth0"}).pools
     for driver, options, others in (
         ("macvlan", {"macvlan_mode": "passthru"}, [plain]),
         ("macvlan", {}, [_sub("macvlan", parent="eth0", macvlan_mode="passthru")]),
