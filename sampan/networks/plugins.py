@@ -154,7 +154,7 @@ class NetworkPlugins:
 
     async def leave(self, attached: Attachment) -> None:
         """Let a plugin take an endpoint back."""
-        if isinstance(attached.driver, PluginDriver):
+        if isinstance(attached.driver, PluginDriver) and attached.endpoint.joined is not None:
             await blocking(attached.driver.leave, attached.network, attached.endpoint)
 
     def forget(self, row: SandboxRow, networks: Mapping[str, Network]) -> None:

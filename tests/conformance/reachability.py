@@ -1,6 +1,6 @@
 """Takes the matrix of who reaches whom of this engine and of a real dockerd, and prints where they differ.
 
-Usage: ``SAMPAN_PEERS=/path/to/peers.json PYTHONPATH=.. python -m conformance.reachability [PEER]`` in ``tests``, as
+Usage: ``SAMPAN_PEERS=peers.json PYTHONPATH=.. python -m conformance.reachability [PEER]`` in ``tests``, as
 root. The file says how each peer is started; PEER is ``docker26`` unless given. Each engine runs in network
 namespaces made for it, and nothing is left. docs/networks.md says why there are differences.
 """

@@ -17,6 +17,7 @@ from typing import Any, ParamSpec
 from support.places import Places
 
 from sampan.base.events import EventBus
+from sampan.base.plugins import PluginFolders
 from sampan.base.state import StateDB
 from sampan.networks.service import NetworkConfig, NetworksService, Sandbox, SandboxRequest
 from sampan.wire.containers import EndpointSettings, PortBinding, PortMap
@@ -103,7 +104,8 @@ class Lab(Places):
     def __post_init__(self) -> None:
         self.folder.mkdir(exist_ok=True)
         self.state = StateDB(self.folder / "state.db")
-        self.service = NetworksService(self.folder / "run", self.state, self.events, self.config)
+        plugins = PluginFolders(self.folder, ())
+        self.service = NetworksService(self.folder / "run", self.state, self.events, self.config, plugins)
         super().__init__()
 
     def request(

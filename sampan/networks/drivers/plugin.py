@@ -36,6 +36,7 @@ from sampan.networks.model import (
 )
 
 _INTERFACE: Final = "NetworkDriver"
+_BACK: Final = ("Leave", "DeleteEndpoint")
 _NEXT_HOP: Final = 0  # RouteType of a StaticRoute; the other one is a route to the link itself
 _PROTOCOLS: Final = {"tcp": 6, "udp": 17, "sctp": 132}
 
@@ -147,20 +148,22 @@ class PluginDriver:
         ports = [{"Proto": _PROTOCOLS[protocol], "Port": port} for port, protocol in exposed]
         wanted = {**options, "com.docker.network.endpoint.exposedports": ports}
         made = self._call("CreateEndpoint", **ids, Interface=interface, Options=wanted).get("Interface")
+        undo = ["DeleteEndpoint"]
         try:
             endpoint = _changed(endpoint, made if isinstance(made, dict) else {})
             answer = self._call("Join", **ids, SandboxKey=sandbox_key, Options=dict(options))
+            undo = [*_BACK]
             try:
                 return _joined(endpoint, network, answer)
             except (ValueError, EngineError) as error:
                 raise HostFailure(f"{_INTERFACE}.Join: plugin {self.name}: {error}") from error
         except BaseException:
-            self.leave(network, endpoint)
+            self.leave(network, endpoint, undo)
             raise
 
-    def leave(self, network: Network, endpoint: Endpoint) -> None:
+    def leave(self, network: Network, endpoint: Endpoint, methods: Sequence[str] = _BACK) -> None:
         """Let the container of ``endpoint`` leave and remove the endpoint, whatever there is of it."""
-        for method in ("Leave", "DeleteEndpoint"):
+        for method in methods:
             try:
                 self._call(method, NetworkID=network.id, EndpointID=endpoint.id)
             except EngineError:

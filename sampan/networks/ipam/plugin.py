@@ -91,17 +91,21 @@ class IpamPlugin:
         data = answer.get("Data")
         given = str(data.get(_GATEWAY) or "") if isinstance(data, dict) else ""
         leased = ip_network(config.ip_range) if config.ip_range else subnet
-        pool = PoolConfig(
-            subnet, leased, subnet.network_address, dict(config.aux_address or {}), not config.subnet, number
-        )
-        made.append(pool)  # so that it is given back if the rest fails
-        if given:
+        reserved, held = dict(config.aux_address or {}), []
+        try:
+            if not given:
+                given = str(self._request(number, config.gateway, {_KIND: _GATEWAY}))
+                held.append(str(_interface(given).ip))
+            for address in reserved.values():
+                self._request(number, address, {})
+                held.append(address)
             gateway = _interface(given).ip
-        else:
-            gateway = self._request(number, config.gateway, {_KIND: _GATEWAY}).ip
-        made[-1] = PoolConfig(subnet, leased, gateway, pool.reserved, pool.automatic, number)
-        for address in pool.reserved.values():
-            self._request(number, address, {})
+        except BaseException:
+            for address in held:
+                self.release(number, address)
+            self._quietly("ReleasePool", PoolID=number)
+            raise
+        made.append(PoolConfig(subnet, leased, gateway, reserved, not config.subnet, number))
 
     def release_pools(self, pools: Sequence[PoolConfig]) -> None:
         """Give the pools of a network back; what the plugin does not want back is only logged."""
