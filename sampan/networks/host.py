@@ -100,6 +100,7 @@ class HostNetworks:
         """
         if self._firewall is not None:
             self._firewall.apply(wanted, [bridge.name for plan in plans for bridge in plan.bridges])
+            self._namespaces.isolating = not self._firewall.between_ports
             for sysctl in (sysctl for plan in plans for sysctl in plan.sysctls):
                 apply.apply_sysctl(sysctl)
 

@@ -262,7 +262,10 @@ class Inside:
 
 @dataclass(frozen=True, slots=True)
 class VethLink:
-    """Effect: a veth pair ``host`` from ``bridge`` to an interface of the sandbox."""
+    """Effect: a veth pair ``host`` from ``bridge`` to an interface of the sandbox.
+
+    ``isolated``: neighbours do not talk to each other. The bridge sees to that where the firewall cannot.
+    """
 
     host: str
     bridge: str

@@ -40,10 +40,14 @@ SPARE: Final = 2
 
 
 class Namespaces:
-    """The namespaces bound in ``directory``. Every method runs in the wiring thread."""
+    """The namespaces bound in ``directory``. Every method runs in the wiring thread.
+
+    ``isolating``: nothing else keeps the neighbours of a closed network apart, so their ports are isolated.
+    """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self.isolating = True
         self._spare: list[int] = []
         self._home = -1
         self._netlink: Netlink | None = None
@@ -198,19 +202,20 @@ class Namespaces:
             pair = links.Veth(link.host, bridge, inside.ifname, inside.mac, inside.mtu, descriptor)
             links.create_veth(netlink, pair)
             port = socket.if_nametoindex(link.host)
-            links.set_bridge_port(netlink, port, mac=inside.mac, hairpin=True, isolated=link.isolated)
+            isolated = link.isolated and self.isolating
+            links.set_bridge_port(netlink, port, mac=inside.mac, hairpin=True, isolated=isolated)
         elif isinstance(link, SubLink):
             self._sublink(descriptor, link)
         else:
             sublinks.move_link(netlink, _index(link.source), inside.ifname, descriptor)
         faults.point("networks.sandbox.address")
         with namespaces.entered_network(descriptor, self._home):
-            inner = Netlink()
             index = socket.if_nametoindex(inside.ifname)
             if not any(address.version == 6 for address in inside.addresses):
                 _disable_ipv6(inside.ifname)
             if inside.sysctls:
                 _set_sysctls(inside)
+            inner = Netlink()
         with inner:
             if isinstance(link, MovedLink):
                 links.set_mac(inner, index, inside.mac)

@@ -41,6 +41,14 @@ class Places:
         made.setblocking(False)
         return made
 
+    def make_packet_socket(self, place: str | Path, link: str) -> socket.socket:
+        """Return a socket for raw frames on ``link``, made in ``place``."""
+        self.make_socket(place).close()
+        thread = self._threads[str(place)]
+        made = thread.run(socket.socket, socket.AF_PACKET, socket.SOCK_RAW)
+        thread.run(made.bind, (link, 0))
+        return made
+
     @asynccontextmanager
     async def tcp_server(
         self, place: str | Path | None, port: int, host: str = "0.0.0.0"
@@ -85,11 +93,20 @@ class Places:
             sock.close()
 
     async def tcp(
-        self, place: str | Path | None, host: str, port: int, payload: bytes = b"ping"
+        self,
+        place: str | Path | None,
+        host: str,
+        port: int,
+        payload: bytes = b"ping",
+        *,
+        client: socket.socket | None = None,
     ) -> str | None:
-        """Return whom the server at ``host`` saw when asked from ``place``, None if it is not reached."""
+        """Return whom the server at ``host`` saw when asked from ``place``, None if it is not reached.
+
+        ``client``: a socket of ``place``, bound to the address that it shall speak as.
+        """
         loop = asyncio.get_running_loop()
-        with self.make_socket(place, ipv6=":" in host) as client:
+        with client or self.make_socket(place, ipv6=":" in host) as client:
             try:
                 async with asyncio.timeout(_REFUSED_S):
                     await loop.sock_connect(client, (host, port))

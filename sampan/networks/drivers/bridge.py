@@ -144,6 +144,8 @@ class BridgeDriver:
         if 6 in versions:
             sysctls += [
                 Sysctl(f"net.ipv6.conf.{name}.accept_ra", "0", owner, "the bridge is the router itself"),
+                # Nothing can be passed on to containers while the bridge waits for objections to an address.
+                Sysctl(f"net.ipv6.conf.{name}.accept_dad", "0", owner, "nobody else has its addresses"),
                 Sysctl("net.ipv6.conf.all.forwarding", "1", owner, "the network's IPv6 is routed"),
             ]
         isolated = rules.ISOLATED in (gateway_mode(network, version) for version in versions)

@@ -27,6 +27,11 @@ class Firewall:
         self._families: set[str] = set()
         self._bridges = True
 
+    @property
+    def between_ports(self) -> bool:
+        """Whether the kernel filters what goes from one port of a bridge to another."""
+        return self._bridges and self._netlink is not None
+
     def apply(self, wanted: Sequence[Rule], bridges: Sequence[str]) -> None:
         """Put the table with exactly ``wanted`` in place, at once, whatever was there.
 
