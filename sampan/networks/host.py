@@ -175,10 +175,11 @@ class HostNetworks:
     def detach(self, wiring: Wiring, plan: EndpointPlan) -> None:
         """Take the links of ``plan`` from an open sandbox; what is gone is no error. Raises HostFailure."""
         try:
-            for link in plan.links:
-                if link in wiring.links and wiring.path is not None:
+            names = {link.inside.ifname for link in plan.links}  # routes may have changed since
+            for link in [link for link in wiring.links if link.inside.ifname in names]:
+                if wiring.path is not None:
                     self._namespaces.detach(wiring.path, link)
-                    wiring.links.remove(link)
+                wiring.links.remove(link)
             if self._firewall is not None:
                 self._firewall.withdraw((), plan.members)
             wiring.members = [member for member in wiring.members if member not in plan.members]
