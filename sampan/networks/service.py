@@ -650,7 +650,7 @@ class NetworksService:
             await thread.call(self._host.pass_foreign, self._bridges())
 
     def _forget_flows(self, forwards: Sequence[Forward]) -> None:
-        ports = {f.host_port for f in forwards if f.protocol == "udp" and f.host.version == 4}
+        ports = {f.host_port for f in forwards if f.protocol == "udp" and f.by_nat}
         if ports and self._config.iptables:
             self._tasks.spawn(blocking(forget_flows, ports), name="forget flows")
 

@@ -34,8 +34,8 @@ def _has(kind: str) -> bool:
     return b"Unknown device type" not in made.stderr
 
 
-def _pings(docker: object, name: str, target: str) -> bool:
-    return docker("exec", name, "ping", "-c1", "-W1", target, check=False).returncode == 0  # type: ignore[operator]
+def _pings(daemon: Daemon, name: str, target: str) -> bool:
+    return daemon.cli("exec", name, "ping", "-c1", "-W1", target, check=False).returncode == 0
 
 
 def test_macvlan_as_it_is_taught(docker_cli: Daemon, segment: None) -> None:
@@ -47,7 +47,7 @@ def test_macvlan_as_it_is_taught(docker_cli: Daemon, segment: None) -> None:
     docker("run", "-d", "--name", "first", *on_it, "--ip", "192.168.1.50", "busybox", "sleep", "99")
     docker("run", "-d", "--name", "second", *on_it, "-p", "8080:80", "busybox", "sleep", "99")
     for target in ("192.168.1.1", "second", "192.168.1.2"):
-        assert _pings(docker, "first", target), target
+        assert _pings(docker_cli, "first", target), target
     link = docker("exec", "first", "ip", "-o", "link", "show", "eth0").stdout
     assert "02:42:c0:a8:01:32" in link
     assert docker("exec", "first", "ip", "route").stdout.startswith("default via 192.168.1.1 dev eth0")
@@ -55,7 +55,7 @@ def test_macvlan_as_it_is_taught(docker_cli: Daemon, segment: None) -> None:
     docker("network", "disconnect", "pub_net", "second")
     assert "eth0" not in docker("exec", "second", "ip", "link").stdout
     docker("network", "connect", "--alias", "again", "pub_net", "second")
-    assert _pings(docker, "first", "again")
+    assert _pings(docker_cli, "first", "again")
     docker("rm", "-f", "first", "second")
     docker("network", "rm", "pub_net")
     assert "eth0" in command("ip", "link"), "the host's own interface stays"
@@ -67,7 +67,7 @@ def test_only_one_container_passes_through(docker_cli: Daemon, segment: None) ->
     docker("network", "create", "-d", "macvlan", *SUBNET, *mode, "through")
     for _ in range(2):  # the parent is free again at once
         docker("run", "-d", "--name", "only", "--network", "through", "busybox", "sleep", "99")
-        assert _pings(docker, "only", "192.168.1.1")
+        assert _pings(docker_cli, "only", "192.168.1.1")
         refused = docker("run", "--name", "more", "--network", "through", "busybox", "true", check=False)
         assert refused.returncode == 125
         docker("rm", "-f", "more", "only")
@@ -82,7 +82,7 @@ def test_without_a_parent_containers_are_among_themselves(docker_cli: Daemon) ->
     number = docker("network", "create", "-d", "macvlan", "alone").stdout
     docker("run", "-d", "--name", "first", "--network", "alone", "busybox", "sleep", "99")
     docker("run", "-d", "--name", "second", "--network", "alone", "busybox", "sleep", "99")
-    assert _pings(docker, "first", "second")
+    assert _pings(docker_cli, "first", "second")
     assert "default" not in docker("exec", "first", "ip", "route").stdout
     parent = command("ip", "-d", "link", "show", f"dm-{number[:12]}")
     assert "dummy" in parent or "bridge" in parent
@@ -147,12 +147,12 @@ def test_ipvlan(docker_cli: Daemon, segment: None, mode: str) -> None:
     docker(*create)
     docker("run", "-d", "--name", "first", "--network", "ip", "busybox", "sleep", "99")
     docker("run", "-d", "--name", "second", "--network", "ip", "busybox", "sleep", "99")
-    assert _pings(docker, "first", "second")
+    assert _pings(docker_cli, "first", "second")
     route = docker("exec", "first", "ip", "route").stdout.splitlines()[0]
     assert route.split()[:3] == (
         ["default", "via", "192.168.1.1"] if mode == "l2" else ["default", "dev", "eth0"]
     )
-    assert _pings(docker, "first", "192.168.1.1") or mode != "l2"
+    assert _pings(docker_cli, "first", "192.168.1.1") or mode != "l2"
     refused = docker(
         "run", "--network", "ip", "--mac-address", "02:42:00:00:00:07", "busybox", "true", check=False
     )

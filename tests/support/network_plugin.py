@@ -3,7 +3,7 @@
 import json
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from support.fake_daemon import FakeDaemon, Received, Reply
 from support.netlab import command
@@ -29,7 +29,7 @@ class _Plugin:
             self._server.on("POST", f"/{self.interface}.{name}", self._handle)
         self._server.on("POST", "/Plugin.Activate", json={"Implements": [self.interface]})
 
-    def __enter__(self) -> "_Plugin":
+    def __enter__(self) -> Self:
         self._server.__enter__()
         return self
 

@@ -163,7 +163,8 @@ def forget_flows(ports: Collection[int]) -> None:
         if int(_TRACKED.read_text()) == 0:
             return
         with nft.open_netfilter() as netlink:
-            conntrack.forget_ports(netlink, rules.PROTOCOLS["udp"], ports)
+            for family in (nft.NFPROTO_IPV4, nft.NFPROTO_IPV6):
+                conntrack.forget_ports(netlink, rules.PROTOCOLS["udp"], ports, family)
     except OSError as error:
         _log.warning("tracked UDP flows not dropped", extra={"ports": list(ports), "error": str(error)})
 
