@@ -306,6 +306,12 @@ def set_mac(netlink: Netlink, index: int, mac: str) -> None:
         netlink.send(Request(_RTM_SETLINK, 0, body, f"set MAC address {mac}"))
 
 
+def rename(netlink: Netlink, index: int, name: str) -> None:
+    """Change the name of interface ``index``, which is down."""
+    body = _LINK.pack(socket.AF_UNSPEC, 0, index, 0, 0) + text(_IFLA_IFNAME, name)
+    netlink.send(Request(_RTM_SETLINK, 0, body, f"rename link to {name}"))
+
+
 def set_alias(netlink: Netlink, index: int, alias: str) -> None:
     """Change the alias of interface ``index``: free text that ``ip link`` shows."""
     body = _LINK.pack(socket.AF_UNSPEC, 0, index, 0, 0) + text(_IFLA_IFALIAS, alias)

@@ -275,8 +275,9 @@ class VethLink:
 
 @dataclass(frozen=True, slots=True)
 class SubLink:
-    """Effect: an interface of the sandbox that sits on the host's link ``parent``."""
+    """Effect: an interface of the sandbox on the host's link ``parent``; ``source`` is its first name."""
 
+    source: str
     kind: str  # macvlan, ipvlan
     parent: str
     mode: str

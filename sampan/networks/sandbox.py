@@ -106,7 +106,8 @@ class Namespaces:
         with _opened(path) as descriptor, namespaces.entered_network(descriptor, self._home):
             inner = Netlink()
         with inner:
-            index = next((f.index for f in links.list_links(inner) if f.name == link.inside.ifname), 0)
+            names = {link.inside.ifname, link.source}
+            index = next((found.index for found in links.list_links(inner) if found.name in names), 0)
             if index and isinstance(link, SubLink):
                 links.remove_link(inner, index)
             elif index and isinstance(link, MovedLink):
@@ -210,13 +211,17 @@ class Namespaces:
             sublinks.move_link(netlink, _index(link.source), inside.ifname, descriptor)
         faults.point("networks.sandbox.address")
         with namespaces.entered_network(descriptor, self._home):
-            index = socket.if_nametoindex(inside.ifname)
+            born = link.source if isinstance(link, SubLink) else inside.ifname
+            index = socket.if_nametoindex(born)
             if not any(address.version == 6 for address in inside.addresses):
-                _disable_ipv6(inside.ifname)
-            if inside.sysctls:
-                _set_sysctls(inside)
+                _disable_ipv6(born)
             inner = Netlink()
         with inner:
+            if born != inside.ifname:
+                links.rename(inner, index, inside.ifname)
+            if inside.sysctls:
+                with namespaces.entered_network(descriptor, self._home):
+                    _set_sysctls(inside)
             if isinstance(link, MovedLink):
                 links.set_mac(inner, index, inside.mac)
             links.configure(
@@ -227,7 +232,7 @@ class Namespaces:
         inside = link.inside
         wanted = sublinks.Sublink(
             link.kind,
-            inside.ifname,
+            link.source,  # older kernels (6.1) look for an equal name where the parent is
             _index(link.parent),
             link.mode,
             descriptor,

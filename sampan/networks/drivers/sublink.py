@@ -101,7 +101,10 @@ class SublinkDriver:
             sysctls=endpoint.sysctls,
         )
         flag = network.options.get(f"{self.name}_flag") or "bridge"
-        return EndpointPlan((SubLink(self.name, parent_name(network), self.mode(network), flag, inside),))
+        link = SubLink(
+            f"sub{endpoint.id[:7]}", self.name, parent_name(network), self.mode(network), flag, inside
+        )
+        return EndpointPlan((link,))
 
 
 class MacvlanDriver(SublinkDriver):
