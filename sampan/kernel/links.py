@@ -160,9 +160,9 @@ def list_routes(netlink: Netlink) -> list[tuple[int, IpNetwork]]:
 
 
 def create_bridge(netlink: Netlink, name: str, *, mac: str, mtu: int, alias: str) -> None:
-    """Create bridge ``name``, still down. With a fixed MAC it does not change its own with its ports."""
+    """Create bridge ``name`` and bring it up. With a fixed MAC it does not change its own with its ports."""
     body = [
-        _LINK.pack(socket.AF_UNSPEC, 0, 0, 0, 0),
+        _LINK.pack(socket.AF_UNSPEC, 0, 0, IFF_UP, IFF_UP),
         text(_IFLA_IFNAME, name),
         attribute(_IFLA_ADDRESS, _mac(mac)),
         nested(_IFLA_LINKINFO, text(_IFLA_INFO_KIND, "bridge")),
@@ -210,6 +210,12 @@ def create_veth(netlink: Netlink, veth: Veth) -> None:
         ),
     )
     netlink.send(Request(_RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, b"".join(body), f"create link {veth.host}"))
+
+
+def set_master(netlink: Netlink, index: int, bridge_index: int) -> None:
+    """Make interface ``index`` a port of the bridge ``bridge_index`` and bring it up."""
+    body = _LINK.pack(socket.AF_UNSPEC, 0, index, IFF_UP, IFF_UP) + u32(_IFLA_MASTER, bridge_index)
+    netlink.send(Request(_RTM_SETLINK, 0, body, "attach link to bridge"))
 
 
 def set_bridge_port(netlink: Netlink, index: int, *, mac: str, hairpin: bool, isolated: bool) -> None:

@@ -1,8 +1,8 @@
 """Performs network plans on the host: bridges and kernel settings. Blocking; runs in the wiring thread."""
 
 import errno
+import hashlib
 import logging
-import os
 from pathlib import Path
 from typing import Final
 
@@ -40,8 +40,9 @@ def apply_bridge(netlink: Netlink, bridge: Bridge) -> None:
     present = {link.name: link for link in links.list_links(netlink)}.get(bridge.name)
     if present is None:
         _log.info("create bridge", extra={"bridge": bridge.name, "owner": bridge.owner})
-        mac = (b"\x02\x42" + os.urandom(4)).hex(":")
-        links.create_bridge(netlink, bridge.name, mac=mac, mtu=bridge.mtu, alias=bridge.alias)
+        links.create_bridge(
+            netlink, bridge.name, mac=mac_of_bridge(bridge.alias), mtu=bridge.mtu, alias=bridge.alias
+        )
         present = next(link for link in links.list_links(netlink) if link.name == bridge.name)
     elif present.kind != "bridge":
         raise HostFailure(f"cannot use {bridge.name} for {bridge.owner}: it exists and is no bridge")
@@ -55,6 +56,11 @@ def apply_bridge(netlink: Netlink, bridge: Bridge) -> None:
             if address.version == 4:
                 links.remove_address(netlink, present.index, address)
     links.configure(netlink, present.index, [a for a in bridge.addresses if a not in there])
+
+
+def mac_of_bridge(alias: str) -> str:
+    """Return the MAC address of the bridge with that mark, always the same: containers remember it."""
+    return (b"\x02\x42" + hashlib.sha256(alias.encode()).digest()[:4]).hex(":")
 
 
 def remove_bridge(netlink: Netlink, bridge: Bridge) -> None:

@@ -88,6 +88,7 @@ class Held:
     resolver: Resolver | None = None
     dns: tuple[str, ...] = ()
     reaches: tuple[Reach, ...] = ()
+    closing: bool = False
 
     def gateway(self) -> Attachment | None:
         """Return the attachment that has the default route, and publishes the ports; None without any.

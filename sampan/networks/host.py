@@ -1,6 +1,7 @@
 """The blocking half of the network service: everything that it does to the host, in its wiring thread."""
 
 import logging
+import os
 import socket
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
@@ -10,13 +11,15 @@ from pathlib import Path
 
 from sampan.base import faults
 from sampan.base.errors import EngineError, HostFailure
-from sampan.kernel import links, sublinks
+from sampan.kernel import links, nft, sublinks
 from sampan.kernel.netlink import Netlink
 from sampan.networks import apply
 from sampan.networks.defaults import HostView
 from sampan.networks.dns.service import ResolverSockets
+from sampan.networks.drift import Drift, Seen, Wanted
 from sampan.networks.drivers.bridge import is_ours
 from sampan.networks.firewall.apply import Firewall
+from sampan.networks.mend import Mender, look
 from sampan.networks.model import (
     Bridge,
     EndpointPlan,
@@ -55,9 +58,11 @@ class HostNetworks:
     """Opens and closes networks and sandboxes on the host. Every method runs in the wiring thread."""
 
     def __init__(self, directory: Path, *, firewall: bool) -> None:
-        self._namespaces = Namespaces(directory)
+        self.signature = f"sampan-{os.getpid()}"  # of the wiring thread's transactions of nftables
+        self._namespaces = Namespaces(directory, self.signature)
         self._firewall = Firewall() if firewall else None
         self._netlink: Netlink | None = None
+        self._mender: Mender | None = None
 
     def look(self) -> HostView:
         """Return what the host has."""
@@ -76,8 +81,10 @@ class HostNetworks:
         ``keep`` are the namespace paths and ``keep_links`` the veths of sandboxes that live on. Returns why a
         network (by id) cannot be used.
         """
+        nft.sign_thread(self.signature)
         self._netlink = Netlink()
         self._namespaces.open(keep)
+        self._mender = Mender(self._netlink, self._namespaces, self._firewall)
         broken: dict[str, str] = {}
         for network, plan in plans:
             try:
@@ -104,10 +111,21 @@ class HostNetworks:
             for sysctl in (sysctl for plan in plans for sysctl in plan.sysctls):
                 apply.apply_sysctl(sysctl)
 
-    def pass_foreign(self, bridges: Sequence[str]) -> None:
-        """Look at the firewalls of others again."""
-        if self._firewall is not None:
-            self._firewall.pass_foreign(bridges)
+    def mend(self, wanted: Wanted) -> tuple[list[Drift], list[str]]:
+        """Make the host be as ``wanted``; return what had drifted, and what could not be mended."""
+        if self._mender is None:
+            return [], []
+        return self._mender.mend(wanted)
+
+    def look_at(self, wanted: Wanted) -> Seen:
+        """Return what the host has of ``wanted``. Raises OSError."""
+        return look(wanted, self._socket(), self._firewall)
+
+    def restore_resolver(self, wiring: Wiring) -> bool:
+        """Let questions reach the resolver of ``wiring`` again; tell whether they did not. Raises OSError."""
+        if wiring.path is None or wiring.resolver is None:
+            return False
+        return self._namespaces.restore_resolver(wiring.path, wiring.resolver)
 
     def close(self, plans: Sequence[NetworkPlan], *, remove: bool) -> None:
         """Let go of the kernel; with ``remove`` take everything away that ``plans`` and ``open`` made."""

@@ -309,6 +309,11 @@ class NetworkPlan:
     rules: tuple[Rule, ...] = ()
     families: tuple[str, ...] = ()
 
+    @property
+    def links(self) -> list[str]:
+        """The names of its links on the host."""
+        return [bridge.name for bridge in self.bridges] + [parent.name for parent in self.parents]
+
 
 @dataclass(frozen=True, slots=True)
 class EndpointPlan:

@@ -32,6 +32,7 @@ _LOOPBACK: Final = 1  # the index of lo in every namespace
 _FAMILIES: Final = {4: socket.AF_INET, 6: socket.AF_INET6}
 _RESOLVER_TABLE: Final = "sampan_dns"
 _RESOLVER_PORT: Final = 53
+_REDIRECTED: Final = (socket.IPPROTO_UDP, socket.IPPROTO_TCP)
 _BACKLOG: Final = 64
 Routes = Mapping[int, tuple[str, IpAddress | None] | None]
 """Default routes by IP version: interface and gateway (None: the link itself), None for none."""
@@ -45,9 +46,10 @@ class Namespaces:
     ``isolating``: nothing else keeps the neighbours of a closed network apart, so their ports are isolated.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, signature: str) -> None:
         self._directory = directory
         self.isolating = True
+        self._signature = signature
         self._spare: list[int] = []
         self._home = -1
         self._netlink: Netlink | None = None
@@ -97,6 +99,13 @@ class Namespaces:
         """Give the namespace bound at ``path`` one more link. Raises OSError."""
         with _opened(path) as descriptor:
             self._link(descriptor, link)
+
+    def reattach(self, link: VethLink) -> None:
+        """Make the host's end of ``link``, which exists, a port of its bridge again. Raises OSError."""
+        netlink = self._socket()
+        port = socket.if_nametoindex(link.host)
+        links.set_master(netlink, port, socket.if_nametoindex(link.bridge))
+        links.set_bridge_port(netlink, port, mac=link.inside.mac, hairpin=True, isolated=link.isolated)
 
     def detach(self, path: Path, link: SandboxLink) -> None:
         """Take ``link`` from the namespace bound at ``path``; it may be gone already. Raises OSError."""
@@ -161,19 +170,30 @@ class Namespaces:
                 sockets.close()
                 raise
         try:
-            with netfilter:
-                targets = {}
-                for sock, protocol in ((sockets.udp, socket.IPPROTO_UDP), (sockets.tcp, socket.IPPROTO_TCP)):
-                    sock.bind((RESOLVER, 0))
-                    targets[protocol] = sock.getsockname()[1]
-                sockets.tcp.listen(_BACKLOG)
-                redirect_port(
-                    netfilter, _RESOLVER_TABLE, IPv4Address(RESOLVER), _RESOLVER_PORT, targets, renew=renew
-                )
+            for sock in (sockets.udp, sockets.tcp):
+                sock.bind((RESOLVER, 0))
+            sockets.tcp.listen(_BACKLOG)
+            _redirect(netfilter, sockets, renew=renew)
+            sockets.rules = nft.RulesetEvents(self._signature, netfilter)
         except BaseException:
+            netfilter.close()
             sockets.close()
             raise
         return sockets
+
+    def restore_resolver(self, path: Path, sockets: ResolverSockets) -> bool:
+        """Put back what leads questions to ``sockets`` in the namespace at ``path``; tell if it was gone.
+
+        Raises OSError.
+        """
+        with _opened(path) as descriptor, namespaces.entered_network(descriptor, self._home):
+            netfilter = nft.open_netfilter()
+        with netfilter:
+            there = nft.list_comments(netfilter, nft.NFPROTO_IPV4, _RESOLVER_TABLE)
+            if len(there) == len(_REDIRECTED):
+                return False
+            _redirect(netfilter, sockets, renew=True)
+        return True
 
     def refill(self) -> None:
         """Make up for the spare namespaces that were taken."""
@@ -263,6 +283,14 @@ class Namespaces:
         if self._netlink is None:
             raise RuntimeError("namespaces are not open")
         return self._netlink
+
+
+def _redirect(netfilter: Netlink, sockets: ResolverSockets, *, renew: bool) -> None:
+    targets = {
+        protocol: sock.getsockname()[1]
+        for protocol, sock in zip(_REDIRECTED, (sockets.udp, sockets.tcp), strict=True)
+    }
+    redirect_port(netfilter, _RESOLVER_TABLE, IPv4Address(RESOLVER), _RESOLVER_PORT, targets, renew=renew)
 
 
 @contextmanager

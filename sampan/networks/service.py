@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from ipaddress import IPv6Network
 from pathlib import Path
@@ -26,13 +27,14 @@ from sampan.kernel.links import IpAddress
 from sampan.kernel.threads import DedicatedThread
 from sampan.networks import create, defaults, files, listing
 from sampan.networks.config import NetworkConfig
+from sampan.networks.drift import Wanted, WantedSandbox
 from sampan.networks.endpoint import Attachment, Held, addresses_of, adopt, attach, reaches
 from sampan.networks.errors import ActiveEndpoints, AlreadyConnected, NotConnected
 from sampan.networks.firewall import rules
 from sampan.networks.firewall.apply import forget_flows
 from sampan.networks.firewall.base import plan_base
-from sampan.networks.firewall.watch import FirewallWatch
-from sampan.networks.forwarding import enable_forwarding, restore_forwarding
+from sampan.networks.forwarding import FORWARDING, enable_forwarding, restore_forwarding
+from sampan.networks.healing import Healing
 from sampan.networks.host import HostNetworks, ipv6_available
 from sampan.networks.ipam.leases import AddressPools
 from sampan.networks.model import (
@@ -43,6 +45,7 @@ from sampan.networks.model import (
     Network,
     NetworkPlan,
     Rule,
+    SandboxLink,
 )
 from sampan.networks.names import Names
 from sampan.networks.plugins import NetworkPlugins
@@ -86,7 +89,7 @@ class NetworksService:
         self._dying: set[str] = set()
         self._reaper: asyncio.TimerHandle | None = None
         self._tasks = Tasks("networks")
-        self._watch: FirewallWatch | None = None
+        self._healing: Healing | None = None
         self._changing = asyncio.Lock()  # one network comes or goes at a time
         self._ipv6 = False
         self._router = True
@@ -128,6 +131,9 @@ class NetworksService:
             keep_links={port for held in live for port in held.wiring.ports},
         )
         await self._put_firewall(thread)
+        self._healing = Healing(
+            self._host, thread, self._events, self.wanted, self._owns, self._store.networks.values
+        )
         for held in list(live):
             await self._publisher.serve(held)
             if held.needs_names:
@@ -138,9 +144,9 @@ class NetworksService:
         """Stop serving. Open sandboxes and the networks stay, unless ``remove``: then nothing is left."""
         if self._thread is None:
             return
-        if self._watch is not None:
-            self._watch.close()
-            self._watch = None
+        if self._healing is not None:
+            await self._healing.close()
+            self._healing = None
         if self._reaper is not None:
             self._reaper.cancel()
             self._reaper = None
@@ -201,7 +207,7 @@ class NetworksService:
             )
             self._save(held, sandbox)
             if held.wiring.resolver is not None:
-                self._names.open(held, self._thread, self._host)
+                self._open_names(held)
             self._names.renew(held)
             await self._publisher.serve(held)
             self._forget_flows(held.wiring.forwards)
@@ -219,6 +225,7 @@ class NetworksService:
         held = self._open_sandboxes.get(container)
         if held is None:
             return
+        held.closing = True
         self._names.forget(held)
         await self._names.close(held)
         await self._publisher.stop(held)
@@ -260,7 +267,7 @@ class NetworksService:
             resolver = held.needs_names and held.wiring.resolver is None
             await self._on_host(self._host.attach, held.wiring, plan, resolver=resolver)
             if resolver:
-                self._names.open(held, self._thread, self._host)
+                self._open_names(held)
             await self._settle(request, held, before, row.sandbox, had_names=had)
         self._announce("connect", network, request.container)
         return row.sandbox
@@ -411,6 +418,8 @@ class NetworksService:
                 self._pools[network.id] = self._plugins.pools_of(network)
                 await self._on_host(self._host.create_network, plan, bridges=self._bridges())
                 await self._plugins.create(network)
+            if self._healing is not None:
+                self._healing.follow(plan.sysctls)
         self._announce("create", network)
         return wire.CreatedNetwork(network.id)
 
@@ -443,6 +452,8 @@ class NetworksService:
         """Take a network off the host and out of the store, whatever there is of it; ``plugins`` hear it."""
         self._broken[network.id] = "it is being removed"
         plan = self._plugins.driver_of(network).plan_network(network)
+        if self._healing is not None:
+            self._healing.forget(plan.sysctls)
         try:
             others = [other for known, other in self._plans() if known.id != network.id]
             families = {family for other in others for family in other.families}
@@ -618,6 +629,8 @@ class NetworksService:
         if not self._router:
             wanted += rules.plan_no_routing()
         for held in self._open_sandboxes.values():
+            if held.wiring.path is None or held.closing:  # its ports come, or went, with its namespace
+                continue
             forwards = (forward for forward in held.wiring.forwards if forward.by_nat)
             owner = f"container {held.name}"
             wanted += [rules.plan_forward(forward, owner) for forward in forwards]
@@ -626,28 +639,46 @@ class NetworksService:
         return wanted
 
     async def _put_firewall(self, thread: DedicatedThread) -> None:
-        """Put the rules in place and watch over them; without nftables, networks that need it are broken."""
+        """Put the rules in place; without nftables, networks that need them are broken."""
         if not self._config.iptables:
             return
         try:
             plans = [plan for network, plan in self._plans() if network.id not in self._broken]
             await thread.call(self._host.apply_firewall, self.plan_firewall(), plans)
-            self._watch = self._watch or FirewallWatch(self._firewall_changed)
         except (HostFailure, OSError) as error:
             _log.error("no firewall", extra={"error": str(error)})
             self._broken.update((network.id, str(error)) for network, plan in self._plans() if plan.rules)
 
-    def _firewall_changed(self, lost: bool) -> None:  # noqa: FBT001 - a callback's value
-        if self._thread is not None:
-            self._tasks.spawn(self._repair_firewall(self._thread, lost=lost), name="repair the firewall")
+    # Healing
 
-    async def _repair_firewall(self, thread: DedicatedThread, *, lost: bool) -> None:
-        """Put back what somebody else took away, and look at the firewalls of others again."""
-        if lost:
-            _log.warning("the engine's firewall rules were gone: they are put back")
-            await self._put_firewall(thread)
-        else:
-            await thread.call(self._host.pass_foreign, self._bridges())
+    def wanted(self) -> Wanted:
+        """Return everything that shall be on the host now. What is coming or going is left out."""
+        networks = {n.name: plan for n, plan in self._plans() if n.id not in self._broken}
+        sandboxes = [
+            WantedSandbox(f"container {held.name}", held.wiring.path, self._links_of(held))
+            for held in self._open_sandboxes.values()
+            if held.wiring.path is not None and not held.closing
+        ]
+        firewall = self._config.iptables
+        return Wanted(
+            networks if firewall else {name: replace(p, sysctls=()) for name, p in networks.items()},
+            (FORWARDING,) if self._config.ip_forward else (),
+            tuple(sandboxes),
+            tuple(self.plan_firewall()) if firewall else (),
+        )
+
+    def _links_of(self, held: Held) -> tuple[SandboxLink, ...]:
+        gateway = held.gateway()
+        usable = [each for each in held.attachments.values() if each.network.id not in self._broken]
+        plans = [each.plan(default_route=each is gateway) for each in usable]
+        return tuple(link for plan in plans for link in plan.links)
+
+    def _owns(self, link: str) -> bool:
+        """Tell whether a link of that name is a network's or an end of an open sandbox's."""
+        plans = (plan for network, plan in self._plans() if network.id not in self._broken)
+        if any(link in plan.links for plan in plans):
+            return True
+        return any(link in held.wiring.ports for held in self._open_sandboxes.values() if not held.closing)
 
     def _forget_flows(self, forwards: Sequence[Forward]) -> None:
         ports = {f.host_port for f in forwards if f.protocol == "udp" and f.by_nat}
@@ -687,8 +718,13 @@ class NetworksService:
         except (HostFailure, OSError) as error:
             _log.warning("no names", extra={"container": held.container, "error": str(error)})
             return
-        self._names.open(held, thread, self._host)
+        self._open_names(held)
         self._names.renew(held)
+
+    def _open_names(self, held: Held) -> None:
+        self._names.open(held, self._thread, self._host)
+        if held.resolver is not None and self._healing is not None:
+            held.resolver.watch(self._healing.watch_resolver(held))
 
     def _watch_dying(self, links: Sequence[str]) -> None:
         """See to it that links go whose namespace outlives its bind because a process holds it."""

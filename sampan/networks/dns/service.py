@@ -9,11 +9,12 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from sampan.base.tasks import Tasks
+from sampan.kernel.nft import RulesetEvents
 from sampan.networks.dns import message
 from sampan.networks.dns.forward import Forwarder
 from sampan.networks.dns.message import Malformed, Query
@@ -28,17 +29,20 @@ _CONNECTIONS: Final = 32
 _IDLE_S: Final = 10.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ResolverSockets:
-    """The sockets of a resolver, made in the sandbox."""
+    """The sockets of a resolver, made in the sandbox; ``rules`` tells when its firewall was changed there."""
 
     udp: socket.socket
     tcp: socket.socket
+    rules: RulesetEvents | None = None
 
     def close(self) -> None:
-        """Close both."""
+        """Close all of them."""
         self.udp.close()
         self.tcp.close()
+        if self.rules is not None:
+            self.rules.close()
 
 
 class Resolver:
@@ -59,8 +63,21 @@ class Resolver:
         self._loop.add_reader(sockets.udp, self._receive)
         self._loop.add_reader(sockets.tcp, self._accept)
 
+    def watch(self, disturbed: Callable[[], None]) -> None:
+        """Call ``disturbed`` when somebody changes the firewall that leads questions here."""
+        rules = self._sockets.rules
+        if rules is not None:
+
+            def read() -> None:
+                if rules.read():
+                    disturbed()
+
+            self._loop.add_reader(rules.fileno(), read)
+
     async def close(self) -> None:
         """Stop answering and close the sockets."""
+        if self._sockets.rules is not None:
+            self._loop.remove_reader(self._sockets.rules.fileno())
         self._loop.remove_reader(self._sockets.udp)
         self._loop.remove_reader(self._sockets.tcp)
         self._sockets.close()

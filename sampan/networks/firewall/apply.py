@@ -2,6 +2,7 @@
 
 import logging
 import struct
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Final
@@ -9,6 +10,7 @@ from typing import Final
 from sampan.base.errors import HostFailure
 from sampan.kernel import conntrack, nft
 from sampan.kernel.netlink import Netlink
+from sampan.networks.drift import SeenTable
 from sampan.networks.firewall import foreign, legacy, neighbours, rules
 from sampan.networks.firewall.base import plan_base
 from sampan.networks.model import Forward, Member, Rule
@@ -90,6 +92,25 @@ class Firewall:
         kept = [rule for rule in unwanted if rule.family not in needless]
         self._run("".join((*lines, rules.render_removal(kept))))
         self._families -= needless
+
+    def look(self, wanted: Sequence[Rule]) -> dict[str, SeenTable]:
+        """Return what the kernel has of the tables that ``wanted`` is in, by family. Raises OSError."""
+        if self._netlink is None:
+            return {}
+        seen: dict[str, SeenTable] = {}
+        for family in {rules.FAMILY, *(rule.family for rule in wanted if self._known(rule.family))}:
+            number = _NUMBERS[family]
+            named = {rules.element_of(rule) for rule in wanted if rule.family == family and not rule.chain}
+            seen[family] = SeenTable(
+                frozenset(nft.list_chains(self._netlink, number, rules.TABLE)),
+                Counter(nft.list_comments(self._netlink, number, rules.TABLE)),
+                {
+                    name: len(nft.list_elements(self._netlink, number, rules.TABLE, name))
+                    for kind, name in named
+                    if kind == "element"
+                },
+            )
+        return seen
 
     def close(self, *, remove: bool) -> None:
         """Let go of nftables; with ``remove`` take the table and the foreign accepts away."""

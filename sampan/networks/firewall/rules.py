@@ -322,7 +322,18 @@ def render_end(*, bridges: bool = True) -> str:
 def render_rule(rule: Rule) -> str:
     """Return the nftables command that adds ``rule``, its owner as the comment of a rule proper."""
     if rule.chain:
-        text = f"{rule.owner}: {rule.reason}".replace('"', "'").encode()[:_COMMENT].decode("utf-8", "ignore")
-        return f'add rule {rule.family} {TABLE} {rule.chain} {rule.statement} comment "{text}"'
+        return f'add rule {rule.family} {TABLE} {rule.chain} {rule.statement} comment "{comment_of(rule)}"'
     kind, _, rest = rule.statement.partition(" ")
     return f"add {kind} {rule.family} {TABLE} {rest}"
+
+
+def comment_of(rule: Rule) -> str:
+    """Return the comment that a rule proper has in the kernel."""
+    text = f"{rule.owner}: {rule.reason}".replace('"', "'")
+    return text.encode()[:_COMMENT].decode("utf-8", "ignore")
+
+
+def element_of(rule: Rule) -> tuple[str, str]:
+    """Return what a statement outside of chains adds (``chain``, ``element``, …), and the name it is for."""
+    kind, _, rest = rule.statement.partition(" ")
+    return kind, rest.partition(" ")[0]
