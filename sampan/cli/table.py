@@ -256,8 +256,8 @@ COMMANDS: dict[str, tuple[str, int, int, str, tuple[str, ...] | None]] = {
         "CONTAINER [CONTAINER...]", 1, -1,
         "Freeze all processes of one or more containers", ()),
     "container port": (
-        "CONTAINER [PRIVATE_PORT[/PROTO]]", 1, 2,
-        "Show the published ports of a container", ()),
+        "CONTAINER [PRIVATE_PORT[/PROTO]]\nadd|rm CONTAINER [[HOST:]PORT:]CPORT[/PROTO]...", 1, -1,
+        "Show the published ports of a container, or change them while it runs", ()),
     "container prune": ("[OPTIONS]", 0, 0, "Delete all stopped containers", (
         "   --filter filter: Restrict by key=value conditions",
         "-f --force bool: Skip confirmation",

@@ -512,6 +512,18 @@ class Client(Session):
         query: Query = {"force": force, "noprune": not prune, "platforms": list(platforms) or None}
         return rows(self.begin("DELETE", image_path(image), query).result())
 
+    def add_ports(self, container: str, ports: "Json") -> "Json":
+        """Publish more ports of a container that runs or not; return all of them."""
+        return self._change_ports(container, "add", ports)
+
+    def remove_ports(self, container: str, ports: "Json") -> "Json":
+        """Publish ports of a container no longer; return those that are left."""
+        return self._change_ports(container, "remove", ports)
+
+    def _change_ports(self, container: str, change: str, ports: "Json") -> "Json":
+        path = f"/sampan{container_path(container, f'ports/{change}')}"
+        return document(self.begin("POST", path, json={"Ports": ports}).result())
+
     # --- networks
 
     def networks(self, filters: "Filters | None" = None) -> "list[Json]":

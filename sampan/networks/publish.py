@@ -7,6 +7,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import Final
 
+from sampan.base.errors import InvalidParameter
 from sampan.kernel.links import IpAddress
 from sampan.networks.addresses import parse_address
 from sampan.networks.config import NetworkConfig
@@ -40,16 +41,37 @@ class Publisher:
         gateway = held.gateway()
         if gateway is None or not gateway.driver.publishes:
             return {}
-        ports: PortMap = dict.fromkeys(sorted(exposed_only(request.bindings, request.exposed)))
+        await self._reserve(
+            request, held, request.bindings, exposed=request.exposed, publish_all=request.publish_all
+        )
+        held.wiring.forwards = [reservation.forward for reservation in held.reservations]
+        return _shown(request, held)
+
+    async def _reserve(
+        self,
+        request: SandboxRequest,
+        held: Held,
+        bindings: PortMap,
+        *,
+        exposed: Sequence[str] = (),
+        publish_all: bool = False,
+    ) -> list[Reservation]:
+        """Take host ports for ``bindings`` and let ``held`` hold them, up to the one that fails."""
+        gateway = held.gateway()
+        if gateway is None or not gateway.driver.publishes:
+            raise InvalidParameter(
+                f"container {request.name} is on no network that ports can be published from"
+            )
         asked = gateway.network.options.get(OPTION_HOST_IPV4, "")
         default = parse_address(asked) if asked else None
         requests = plan_ports(
-            request.bindings,
-            request.exposed,
-            publish_all=request.publish_all,
-            default=default if isinstance(default, IPv4Address) else self._config.ip,
+            bindings,
+            exposed,
+            publish_all=publish_all,
+            default=default if isinstance(default, IPv4Address) else self._config.publish_host,
             ipv6=self.ipv6,
         )
+        made: list[Reservation] = []
         for number, wanted in enumerate(requests, 1):
             if number % _TURN == 0:
                 await asyncio.sleep(0)
@@ -61,11 +83,38 @@ class Publisher:
                     f"({gateway.endpoint.id}): {error}"
                 ) from error
             held.reservations += taken
-            key = f"{wanted.port}/{wanted.protocol}"
-            shown = [_shown(reservation.forward) for reservation in taken]
-            ports[key] = [*(ports[key] or ()), *shown]
+            made += taken
+        return made
+
+    async def add(self, request: SandboxRequest, held: Held, bindings: PortMap) -> list[Forward]:
+        """Take host ports for ``bindings`` beside those that ``held`` has; none if one of them is taken.
+
+        Raises InvalidParameter without a network to publish from, PortTaken.
+        """
+        before = list(held.reservations)
+        try:
+            made = await self._reserve(request, held, bindings)
+        except BaseException:
+            await self.give_back(held, [r.forward for r in held.reservations if r not in before])
+            raise
+        return [reservation.forward for reservation in made]
+
+    async def give_back(self, held: Held, forwards: Sequence[Forward]) -> None:
+        """Serve some of the ports of ``held`` no longer and give them back; the others are not touched."""
+        gone = set(forwards)
+        proxies = [proxy for proxy in held.proxies if proxy.forward in gone]
+        held.proxies = [proxy for proxy in held.proxies if proxy.forward not in gone]
+        for proxy in proxies:
+            await proxy.close()
+        for reservation in held.reservations:
+            if reservation.forward in gone:
+                self._ports.release(reservation)
+        held.reservations = [r for r in held.reservations if r.forward not in gone]
+
+    def settle(self, request: SandboxRequest, held: Held) -> PortMap:
+        """Let the firewall's side of ``held`` follow its ports; return what inspect shows."""
         held.wiring.forwards = [reservation.forward for reservation in held.reservations]
-        return ports
+        return _shown(request, held)
 
     def _take(self, wanted: PortRequest, gateway: Attachment, name: str) -> list[Reservation]:
         """Take the host ports of one request, on addresses that lead to the container. Raises PortTaken."""
@@ -155,12 +204,13 @@ class Publisher:
 
     async def serve(self, held: Held) -> None:
         """Serve the ports of ``held`` where NAT does not reach, unless they are served."""
-        if not self._config.userland_proxy or held.proxies:
+        if not self._config.userland_proxy:
             return
+        served = {proxy.forward for proxy in held.proxies}
         for number, reservation in enumerate(list(held.reservations), 1):
             if number % _TURN == 0:
                 await asyncio.sleep(0)
-            if reservation.listener is not None:
+            if reservation.listener is not None and reservation.forward not in served:
                 held.proxies.append(PortProxy(reservation.listener, reservation.forward))
 
     async def stop(self, held: Held) -> None:
@@ -184,6 +234,16 @@ class Publisher:
         self._ports.rename(old, new)
 
 
-def _shown(forward: Forward) -> PortBinding:
+def _binding(forward: Forward) -> PortBinding:
     """Return what inspect shows of a published port; one of a routed network has no port on the host."""
     return PortBinding(str(forward.host), str(forward.host_port or ""))
+
+
+def _shown(request: SandboxRequest, held: Held) -> PortMap:
+    """Return every exposed port, with where it is published."""
+    ports: PortMap = dict.fromkeys(sorted(exposed_only(request.bindings, request.exposed)))
+    for reservation in held.reservations:
+        forward = reservation.forward
+        key = f"{forward.target_port}/{forward.protocol}"
+        ports[key] = [*(ports.get(key) or ()), _binding(forward)]
+    return ports

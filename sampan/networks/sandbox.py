@@ -105,7 +105,8 @@ class Namespaces:
         netlink = self._socket()
         port = socket.if_nametoindex(link.host)
         links.set_master(netlink, port, socket.if_nametoindex(link.bridge))
-        links.set_bridge_port(netlink, port, mac=link.inside.mac, hairpin=True, isolated=link.isolated)
+        isolated = link.isolated and self.isolating
+        links.set_bridge_port(netlink, port, mac=link.inside.mac, hairpin=True, isolated=isolated)
 
     def detach(self, path: Path, link: SandboxLink) -> None:
         """Take ``link`` from the namespace bound at ``path``; it may be gone already. Raises OSError."""

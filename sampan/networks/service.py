@@ -53,6 +53,7 @@ from sampan.networks.publish import Publisher
 from sampan.networks.request import SandboxRequest, check_endpoint, check_request
 from sampan.networks.store import NetworkStore, PortRow, Sandbox, SandboxRow
 from sampan.wire import networks as wire
+from sampan.wire.containers import PortMap
 
 __all__ = ["NetworkConfig", "NetworksService", "Sandbox", "SandboxRequest"]
 
@@ -271,6 +272,35 @@ class NetworksService:
             await self._settle(request, held, before, row.sandbox, had_names=had)
         self._announce("connect", network, request.container)
         return row.sandbox
+
+    async def change_ports(self, request: SandboxRequest, add: PortMap, remove: Sequence[Forward]) -> Sandbox:
+        """Publish ``add`` from the open sandbox of ``request``, and ``remove`` no longer; all or nothing.
+
+        The other ports, and connections through them, are not touched. Raises InvalidParameter, PortTaken
+        (the holder is named), HostFailure.
+        """
+        held, row = self._held(request.container), self._store.sandboxes[request.container]
+        new = await self._publisher.add(request, held, add)
+        async with Undo() as undo:
+            undo.add(self._publisher.settle, request, held)
+            undo.add(self._publisher.give_back, held, new)
+            undo.add(self._on_host, self._host.withdraw, new)
+            self._publisher.settle(request, held)
+            await self._on_host(self._host.publish, new)
+            faults.point("networks.ports.published")
+        await self._on_host(self._host.withdraw, remove)
+        await self._publisher.give_back(held, remove)
+        if shared := [r.forward for r in held.reservations if r.forward.open and remove]:
+            await self._on_host(self._host.publish, shared)  # several ports may lead to the same place
+        await self._publisher.serve(held)
+        row.sandbox.ports = self._publisher.settle(request, held)
+        self._save(held, row.sandbox)
+        self._forget_flows([*new, *remove], ended=remove)
+        return row.sandbox
+
+    def forwards(self, container: str) -> list[Forward]:
+        """Return the published ports of the open sandbox of ``container``."""
+        return [reservation.forward for reservation in self._held(container).reservations]
 
     async def disconnect(self, request: SandboxRequest, name: str) -> Sandbox:
         """Detach the open sandbox of ``request`` from network ``name``.
@@ -680,10 +710,12 @@ class NetworksService:
             return True
         return any(link in held.wiring.ports for held in self._open_sandboxes.values() if not held.closing)
 
-    def _forget_flows(self, forwards: Sequence[Forward]) -> None:
-        ports = {f.host_port for f in forwards if f.protocol == "udp" and f.by_nat}
-        if ports and self._config.iptables:
-            self._tasks.spawn(blocking(forget_flows, ports), name="forget flows")
+    def _forget_flows(self, forwards: Sequence[Forward], ended: Sequence[Forward] = ()) -> None:
+        """Let tracked UDP flows to ``forwards`` be seen anew, and those of every protocol to ``ended``."""
+        flows = {("udp", f.host_port) for f in forwards if f.protocol == "udp" and f.by_nat}
+        flows |= {(f.protocol, f.host_port) for f in ended if f.by_nat}
+        if flows and self._config.iptables:
+            self._tasks.spawn(blocking(forget_flows, flows), name="forget flows")
 
     # Adopting, forgetting
 

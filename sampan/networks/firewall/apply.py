@@ -175,19 +175,21 @@ class Firewall:
             raise HostFailure(f"nftables refused the engine's rules: {error.strerror}") from error
 
 
-def forget_flows(ports: Collection[int]) -> None:
-    """Drop tracked UDP flows to the host's ``ports``: a flow keeps its old destination while packets come.
+def forget_flows(flows: Collection[tuple[str, int]]) -> None:
+    """Drop tracked flows to the host's (protocol, port): a flow keeps its old destination while packets come.
 
-    May take 10 ms, so it is not for the way of a start.
+    May take 10 ms for each protocol, so it is not for the way of a start.
     """
     try:
         if int(_TRACKED.read_text()) == 0:
             return
         with nft.open_netfilter() as netlink:
-            for family in (nft.NFPROTO_IPV4, nft.NFPROTO_IPV6):
-                conntrack.forget_ports(netlink, rules.PROTOCOLS["udp"], ports, family)
+            for protocol in {protocol for protocol, _ in flows}:
+                ports = {port for found, port in flows if found == protocol}
+                for family in (nft.NFPROTO_IPV4, nft.NFPROTO_IPV6):
+                    conntrack.forget_ports(netlink, rules.PROTOCOLS[protocol], ports, family)
     except OSError as error:
-        _log.warning("tracked UDP flows not dropped", extra={"ports": list(ports), "error": str(error)})
+        _log.warning("tracked flows not dropped", extra={"flows": sorted(flows), "error": str(error)})
 
 
 def encode(forward: Forward) -> nft.Element:
