@@ -8,8 +8,7 @@ sandboxes of containers that live and takes back everything else.
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from ipaddress import IPv6Network
 from pathlib import Path
@@ -27,13 +26,11 @@ from sampan.kernel.links import IpAddress
 from sampan.kernel.threads import DedicatedThread
 from sampan.networks import create, defaults, files, listing
 from sampan.networks.config import NetworkConfig
-from sampan.networks.drift import Wanted, WantedSandbox
+from sampan.networks.desired import Desired
 from sampan.networks.endpoint import Attachment, Held, addresses_of, adopt, attach, reaches
 from sampan.networks.errors import ActiveEndpoints, AlreadyConnected, NotConnected
-from sampan.networks.firewall import rules
 from sampan.networks.firewall.apply import forget_flows
-from sampan.networks.firewall.base import plan_base
-from sampan.networks.forwarding import FORWARDING, enable_forwarding, restore_forwarding
+from sampan.networks.forwarding import enable_forwarding, restore_forwarding
 from sampan.networks.healing import Healing
 from sampan.networks.host import HostNetworks, ipv6_available
 from sampan.networks.ipam.leases import AddressPools
@@ -43,9 +40,6 @@ from sampan.networks.model import (
     NONE,
     Forward,
     Network,
-    NetworkPlan,
-    Rule,
-    SandboxLink,
 )
 from sampan.networks.names import Names
 from sampan.networks.plugins import NetworkPlugins
@@ -87,13 +81,13 @@ class NetworksService:
         self._pools: dict[str, AddressPools] = {}
         self._open_sandboxes: dict[str, Held] = {}
         self._broken: dict[str, str] = {}
+        self._desired = Desired(self._store, config, self._plugins, self._open_sandboxes, self._broken)
         self._dying: set[str] = set()
         self._reaper: asyncio.TimerHandle | None = None
         self._tasks = Tasks("networks")
         self._healing: Healing | None = None
         self._changing = asyncio.Lock()  # one network comes or goes at a time
         self._ipv6 = False
-        self._router = True
 
     async def open(self, keep: Collection[str] = ()) -> None:
         """Set the networks up, adopt the sandboxes of the containers ``keep``, take back all others.
@@ -124,16 +118,21 @@ class NetworksService:
         for row in rows:
             self._adopt(row)
         live = self._open_sandboxes.values()
-        self._router = not self._config.ip_forward or enable_forwarding(self._store)
-        self._broken = await thread.call(
+        self._desired.router = not self._config.ip_forward or enable_forwarding(self._store)
+        self._broken |= await thread.call(
             self._host.open,
-            list(self._plans()),
+            list(self._desired.plans()),
             keep={str(held.wiring.path) for held in live},
             keep_links={port for held in live for port in held.wiring.ports},
         )
         await self._put_firewall(thread)
         self._healing = Healing(
-            self._host, thread, self._events, self.wanted, self._owns, self._store.networks.values
+            self._host,
+            thread,
+            self._events,
+            self._desired.wanted,
+            self._desired.owns,
+            self._store.networks.values,
         )
         for held in list(live):
             await self._publisher.serve(held)
@@ -157,12 +156,13 @@ class NetworksService:
             await self._names.close(held)
             await self._publisher.close(held)
         self._open_sandboxes.clear()
+        self._broken.clear()
         await self._tasks.close()
         await self._plugins.close()
         thread, self._thread = self._thread, None
         try:
             await thread.call(self._host.remove_links, frozenset(self._dying))
-            await thread.call(self._host.close, [plan for _, plan in self._plans()], remove=remove)
+            await thread.call(self._host.close, [plan for _, plan in self._desired.plans()], remove=remove)
             if remove:
                 restore_forwarding(self._store)
         finally:
@@ -446,7 +446,7 @@ class NetworksService:
                 undo.add(partial(self._remove, plugins=False), network)
                 self._store.save_network(network)
                 self._pools[network.id] = self._plugins.pools_of(network)
-                await self._on_host(self._host.create_network, plan, bridges=self._bridges())
+                await self._on_host(self._host.create_network, plan, bridges=self._desired.bridges())
                 await self._plugins.create(network)
             if self._healing is not None:
                 self._healing.follow(plan.sysctls)
@@ -485,9 +485,11 @@ class NetworksService:
         if self._healing is not None:
             self._healing.forget(plan.sysctls)
         try:
-            others = [other for known, other in self._plans() if known.id != network.id]
+            others = [other for known, other in self._desired.plans() if known.id != network.id]
             families = {family for other in others for family in other.families}
-            await self._on_host(self._host.remove_network, plan, bridges=self._bridges(), families=families)
+            await self._on_host(
+                self._host.remove_network, plan, bridges=self._desired.bridges(), families=families
+            )
         except HostFailure as error:  # somebody took a part of it away, or it was never made
             _log.info("rules are renewed", extra={"network": network.name, "error": str(error)})
             if self._thread is not None:
@@ -496,6 +498,7 @@ class NetworksService:
             await self._plugins.remove(network)
         self._store.remove_network(network.id)
         self._pools.pop(network.id, None)
+        self._desired.forget(network.id)
         self._names.drop(network.id)
         self._broken.pop(network.id, None)
 
@@ -642,73 +645,18 @@ class NetworksService:
 
     # The firewall
 
-    def _plans(self) -> Iterator[tuple[Network, NetworkPlan]]:
-        for network in self._store.networks.values():
-            yield network, self._plugins.driver_of(network).plan_network(network)
-
-    def _bridges(self) -> list[str]:
-        plans = (plan for network, plan in self._plans() if network.id not in self._broken)
-        return [bridge.name for plan in plans for bridge in plan.bridges]
-
-    def plan_firewall(self) -> list[Rule]:
-        """Return all rules that the engine wants: its own, those of networks and of published ports."""
-        plans = [plan for network, plan in self._plans() if network.id not in self._broken]
-        families = {rules.FAMILY, *(family for plan in plans for family in plan.families)}
-        wanted = [rule for family in rules.FAMILIES if family in families for rule in plan_base(family)]
-        wanted += [rule for plan in plans for rule in plan.rules]
-        if not self._router:
-            wanted += rules.plan_no_routing()
-        for held in self._open_sandboxes.values():
-            if held.wiring.path is None or held.closing:  # its ports come, or went, with its namespace
-                continue
-            forwards = (forward for forward in held.wiring.forwards if forward.by_nat)
-            owner = f"container {held.name}"
-            wanted += [rules.plan_forward(forward, owner) for forward in forwards]
-            wanted += [rules.plan_open(f, owner).rule for f in held.wiring.forwards if f.open]
-            wanted += [member.rule for member in held.wiring.members]
-        return wanted
-
     async def _put_firewall(self, thread: DedicatedThread) -> None:
         """Put the rules in place; without nftables, networks that need them are broken."""
         if not self._config.iptables:
             return
         try:
-            plans = [plan for network, plan in self._plans() if network.id not in self._broken]
-            await thread.call(self._host.apply_firewall, self.plan_firewall(), plans)
+            plans = [plan for network, plan in self._desired.plans() if network.id not in self._broken]
+            await thread.call(self._host.apply_firewall, self._desired.firewall(), plans)
         except (HostFailure, OSError) as error:
             _log.error("no firewall", extra={"error": str(error)})
-            self._broken.update((network.id, str(error)) for network, plan in self._plans() if plan.rules)
-
-    # Healing
-
-    def wanted(self) -> Wanted:
-        """Return everything that shall be on the host now. What is coming or going is left out."""
-        networks = {n.name: plan for n, plan in self._plans() if n.id not in self._broken}
-        sandboxes = [
-            WantedSandbox(f"container {held.name}", held.wiring.path, self._links_of(held))
-            for held in self._open_sandboxes.values()
-            if held.wiring.path is not None and not held.closing
-        ]
-        firewall = self._config.iptables
-        return Wanted(
-            networks if firewall else {name: replace(p, sysctls=()) for name, p in networks.items()},
-            (FORWARDING,) if self._config.ip_forward else (),
-            tuple(sandboxes),
-            tuple(self.plan_firewall()) if firewall else (),
-        )
-
-    def _links_of(self, held: Held) -> tuple[SandboxLink, ...]:
-        gateway = held.gateway()
-        usable = [each for each in held.attachments.values() if each.network.id not in self._broken]
-        plans = [each.plan(default_route=each is gateway) for each in usable]
-        return tuple(link for plan in plans for link in plan.links)
-
-    def _owns(self, link: str) -> bool:
-        """Tell whether a link of that name is a network's or an end of an open sandbox's."""
-        plans = (plan for network, plan in self._plans() if network.id not in self._broken)
-        if any(link in plan.links for plan in plans):
-            return True
-        return any(link in held.wiring.ports for held in self._open_sandboxes.values() if not held.closing)
+            self._broken.update(
+                (network.id, str(error)) for network, plan in self._desired.plans() if plan.rules
+            )
 
     def _forget_flows(self, forwards: Sequence[Forward], ended: Sequence[Forward] = ()) -> None:
         """Let tracked UDP flows to ``forwards`` be seen anew, and those of every protocol to ``ended``."""
