@@ -527,6 +527,17 @@ COMMANDS: dict[str, tuple[str, int, int, str, tuple[str, ...] | None]] = {
     "network disconnect": ("[OPTIONS] NETWORK CONTAINER", 2, 2, "Unplug container from network", (
         "-f --force bool: Detach even if container vanished",
     )),
+    "network dns": ("COMMAND", 0, 0, "Look into the resolver of containers", ()),
+    "network dns trace": ("[OPTIONS] NAME", 1, 1, "Show what answers a name in a container", (
+        "-f --format string: Write it as json, or as a Go template says",
+        "   --from string: Container that asks",
+        "   --type string default=A: Kind of record, A, AAAA or PTR",
+    )),
+    "network explain": ("[OPTIONS] CONTAINER|NETWORK|PORT", 1, 1,
+        "Show links, addresses, rules and names, wanted beside actual", (
+        "-f --format string: Write it as json, or as a Go template says",
+        "   --type string: Kind of object, container, network or port",
+    )),
     "network inspect": ("[OPTIONS] NETWORK [NETWORK...]", 1, -1, "Full JSON of networks", (
         "-f --format string: Go template, table or json output",
         "-v --verbose bool: Diagnostic detail of swarm network",

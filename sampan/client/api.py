@@ -553,6 +553,16 @@ class Client(Session):
         body = {"Container": container, "Force": force}
         self.begin("POST", f"/networks/{quote(network)}/disconnect", json=body).result()
 
+    def explain_network(self, subject: str, kind: str = "") -> "Json":
+        """Explain a container, a network or a published port: what is between it and others, and why."""
+        query = {"subject": subject, "type": kind}
+        return document(self.begin("GET", "/sampan/networks/explain", query).result())
+
+    def trace_name(self, name: str, container: str, kind: str = "A") -> "Json":
+        """Ask for a name as a container would, and tell which record or server answered, and when."""
+        query = {"name": name, "from": container, "type": kind}
+        return document(self.begin("GET", "/sampan/networks/trace", query).result())
+
     def prune_networks(self, filters: "Filters | None" = None) -> "Json":
         """Remove the networks that no container is on; return NetworksDeleted."""
         query = {"filters": render_filters(filters)}

@@ -256,6 +256,11 @@ class ContainersService:
         work = self._networking.connect(self._store.find(name), network, settings)
         await self._tasks.finish(work, name=f"connect {name}")
 
+    def identify(self, name: str) -> tuple[str, str]:
+        """Return the id and the name of the container that ``name`` means. Raises ContainerNotFound."""
+        container = self._store.find(name)
+        return container.id, container.name
+
     async def change_ports(self, name: str, add: PortMap, remove: PortMap) -> PortMap:
         """Publish more ports of a container, or fewer, while it runs or for its next start; return them all.
 

@@ -9,7 +9,15 @@ import socket
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+    ip_address,
+)
 from typing import Final
 
 from sampan.kernel.netlink import (
@@ -44,6 +52,7 @@ _RTM_NEWNEIGH: Final = 28
 _IFLA_ADDRESS: Final = 1
 _IFLA_IFNAME: Final = 3
 _IFLA_MTU: Final = 4
+_IFLA_LINK: Final = 5
 _IFLA_MASTER: Final = 10
 _IFLA_PROTINFO: Final = 12
 _IFLA_LINKINFO: Final = 18
@@ -93,6 +102,16 @@ class Link:
     mtu: int
     mac: str
     alias: str
+    peer: int = 0  # the index of the other end of a veth, in its own namespace
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A unicast route of the main table: by ``gateway`` (None: directly) and the interface ``index``."""
+
+    network: IpNetwork
+    gateway: IpAddress | None
+    index: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +143,7 @@ def list_links(netlink: Netlink) -> list[Link]:
                 mtu=_number(values.get(_IFLA_MTU, b"")),
                 mac=values.get(_IFLA_ADDRESS, b"").hex(":"),
                 alias=_string(values.get(_IFLA_IFALIAS, b"")),
+                peer=_number(values.get(_IFLA_LINK, b"")),
             )
         )
     return found
@@ -143,19 +163,21 @@ def list_addresses(netlink: Netlink) -> list[tuple[int, IpInterface]]:
     return found
 
 
-def list_routes(netlink: Netlink) -> list[tuple[int, IpNetwork]]:
-    """Return (outgoing interface index, destination) of the main table's unicast routes, default excluded."""
-    found: list[tuple[int, IpNetwork]] = []
+def list_routes(netlink: Netlink) -> list[Route]:
+    """Return the unicast routes of the main table, default routes among them (prefix length 0)."""
+    found: list[Route] = []
     for body in netlink.dump(_RTM_GETROUTE, _ROUTE.pack(0, 0, 0, 0, 0, 0, 0, 0, 0), "list routes"):
         family, prefix, _, _, table, _, _, kind, _ = _ROUTE.unpack_from(body)
-        if table != _RT_TABLE_MAIN or kind != _RTN_UNICAST or prefix == 0:
+        if table != _RT_TABLE_MAIN or kind != _RTN_UNICAST or family not in {socket.AF_INET, socket.AF_INET6}:
             continue
         values = parse_attributes(body[_ROUTE.size :])
-        raw, index = values.get(_RTA_DST, b""), _number(values.get(_RTA_OIF, b""))
-        if family == socket.AF_INET and len(raw) == 4:
-            found.append((index, IPv4Network((raw, prefix), strict=False)))
-        elif family == socket.AF_INET6 and len(raw) == 16:
-            found.append((index, IPv6Network((raw, prefix), strict=False)))
+        raw, hop = values.get(_RTA_DST, b""), values.get(_RTA_GATEWAY, b"")
+        network: IpNetwork
+        if family == socket.AF_INET:
+            network = IPv4Network((raw or bytes(4), prefix), strict=False)
+        else:
+            network = IPv6Network((raw or bytes(16), prefix), strict=False)
+        found.append(Route(network, ip_address(hop) if hop else None, _number(values.get(_RTA_OIF, b""))))
     return found
 
 

@@ -26,7 +26,7 @@ def look_at_host(netlink: Netlink) -> HostView:
     return HostView(
         links.list_links(netlink),
         links.list_addresses(netlink),
-        links.list_routes(netlink),
+        [(r.index, r.network) for r in links.list_routes(netlink) if r.network.prefixlen],
         [server for server in servers if server is not None],
     )
 

@@ -32,7 +32,7 @@ from sampan.networks.model import (
     SandboxLink,
     VethLink,
 )
-from sampan.networks.sandbox import Namespaces, Routes
+from sampan.networks.sandbox import Namespaces, Routes, SeenNamespace
 
 _log = logging.getLogger(__name__)
 
@@ -120,6 +120,14 @@ class HostNetworks:
     def look_at(self, wanted: Wanted) -> Seen:
         """Return what the host has of ``wanted``. Raises OSError."""
         return look(wanted, self._socket(), self._firewall)
+
+    def look_inside(self, path: Path | None) -> SeenNamespace:
+        """Return what the namespace bound at ``path`` (None: the host's) has. Raises OSError."""
+        return self._namespaces.look_inside(path)
+
+    def list_firewall(self, families: Collection[str]) -> str:
+        """Return the engine's tables of ``families`` in nftables' language, "" without a firewall."""
+        return self._firewall.listing(families) if self._firewall is not None else ""
 
     def restore_resolver(self, wiring: Wiring) -> bool:
         """Let questions reach the resolver of ``wiring`` again; tell whether they did not. Raises OSError."""

@@ -11,6 +11,7 @@ import os
 import socket
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Final
@@ -19,7 +20,7 @@ from sampan.base import faults
 from sampan.base.errors import HostFailure
 from sampan.base.ids import short_id
 from sampan.kernel import links, namespaces, nft, sublinks
-from sampan.kernel.links import IpAddress
+from sampan.kernel.links import IpAddress, IpInterface, Link, Route
 from sampan.kernel.netlink import Netlink
 from sampan.kernel.redirect import redirect_port
 from sampan.networks.apply import missing, sysctl_path
@@ -38,6 +39,17 @@ Routes = Mapping[int, tuple[str, IpAddress | None] | None]
 """Default routes by IP version: interface and gateway (None: the link itself), None for none."""
 SPARE: Final = 2
 """How many namespaces are kept ready."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeenNamespace:
+    """What a network namespace has: addresses by the link's index, routes of the main table."""
+
+    inode: int
+    path: str
+    links: Sequence[Link]
+    addresses: Sequence[tuple[int, IpInterface]]
+    routes: Sequence[Route]
 
 
 class Namespaces:
@@ -150,6 +162,16 @@ class Namespaces:
             made = socket.socket(family, kind | socket.SOCK_CLOEXEC)
         made.settimeout(0)
         return made
+
+    def look_inside(self, path: Path | None) -> SeenNamespace:
+        """Return what the namespace bound at ``path`` (None: the host's) has. Raises OSError."""
+        if path is None:
+            return _look(self._socket(), os.fstat(self._home).st_ino, "")
+        with _opened(path) as descriptor:
+            with namespaces.entered_network(descriptor, self._home):
+                inner = Netlink()
+            with inner:
+                return _look(inner, os.fstat(descriptor).st_ino, str(path))
 
     def open_resolver(self, path: Path) -> ResolverSockets:
         """Return the sockets of a resolver in the namespace bound at ``path``. Raises OSError."""
@@ -292,6 +314,11 @@ def _redirect(netfilter: Netlink, sockets: ResolverSockets, *, renew: bool) -> N
         for protocol, sock in zip(_REDIRECTED, (sockets.udp, sockets.tcp), strict=True)
     }
     redirect_port(netfilter, _RESOLVER_TABLE, IPv4Address(RESOLVER), _RESOLVER_PORT, targets, renew=renew)
+
+
+def _look(netlink: Netlink, inode: int, path: str) -> SeenNamespace:
+    addresses = links.list_addresses(netlink)
+    return SeenNamespace(inode, path, links.list_links(netlink), addresses, links.list_routes(netlink))
 
 
 @contextmanager

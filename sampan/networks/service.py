@@ -46,6 +46,7 @@ from sampan.networks.plugins import NetworkPlugins
 from sampan.networks.publish import Publisher
 from sampan.networks.request import SandboxRequest, check_endpoint, check_request
 from sampan.networks.store import NetworkStore, PortRow, Sandbox, SandboxRow
+from sampan.networks.views import NetworkViews
 from sampan.wire import networks as wire
 from sampan.wire.containers import PortMap
 
@@ -88,6 +89,13 @@ class NetworksService:
         self._healing: Healing | None = None
         self._changing = asyncio.Lock()  # one network comes or goes at a time
         self._ipv6 = False
+
+    @property
+    def views(self) -> NetworkViews:
+        """What others may look at."""
+        return NetworkViews(
+            self._desired, self._open_sandboxes, self._names, self._host, self.find, self._on_host
+        )
 
     async def open(self, keep: Collection[str] = ()) -> None:
         """Set the networks up, adopt the sandboxes of the containers ``keep``, take back all others.

@@ -18,7 +18,9 @@ from sampan.kernel.nft import RulesetEvents
 from sampan.networks.dns import message
 from sampan.networks.dns.forward import Forwarder
 from sampan.networks.dns.message import Malformed, Query
+from sampan.networks.dns.trace import trace
 from sampan.networks.dns.zone import View, resolve
+from sampan.wire.explain import Traced
 
 _log = logging.getLogger(__name__)
 ADDRESS: Final = "127.0.0.11"
@@ -82,6 +84,10 @@ class Resolver:
         self._loop.remove_reader(self._sockets.tcp)
         self._sockets.close()
         await self._tasks.close()
+
+    async def trace(self, name: str, kind: str, container: str) -> Traced:
+        """Answer a question and tell who did. Raises InvalidParameter for what cannot be asked."""
+        return await trace(name, kind, container, self.views, self._forwarder if self.forwards else None)
 
     def answer(self, data: bytes, *, tcp: bool) -> bytes | Query:
         """Return the answer to ``data`` (b"": none may be given), or its question if others must be asked."""

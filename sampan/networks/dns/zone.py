@@ -60,6 +60,10 @@ class Zone:
             else:
                 del self._records[name]
 
+    def records(self) -> Mapping[str, tuple[Record, ...]]:
+        """Return every name with who is called so."""
+        return self._records
+
     def find(self, name: str) -> tuple[Record, ...]:
         """Return who is called ``name`` (in lower case)."""
         return self._records.get(name, ())

@@ -4,6 +4,7 @@ import logging
 import struct
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -111,6 +112,16 @@ class Firewall:
                 },
             )
         return seen
+
+    def listing(self, families: Collection[str]) -> str:
+        """Return the tables of ``families``, those that are there, as nftables writes them."""
+        if self._nftables is None:
+            return ""
+        texts = []
+        for family in families:
+            with suppress(nft.NftError):  # it is not there
+                texts.append(self._nftables.run(f"list table {family} {rules.TABLE}\n"))
+        return "".join(texts)
 
     def close(self, *, remove: bool) -> None:
         """Let go of nftables; with ``remove`` take the table and the foreign accepts away."""
