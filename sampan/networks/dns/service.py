@@ -29,6 +29,8 @@ _TURN: Final = 32  # questions answered before others of the event loop get thei
 _ASKING: Final = 256  # questions of one sandbox that are being forwarded
 _CONNECTIONS: Final = 32
 _IDLE_S: Final = 10.0
+_REMEMBERED: Final = 256  # answers of one sandbox, of some hundred bytes each
+_SETTLED: Final = (b"\0\1\0\0", b"\0\1\0\1")
 
 
 @dataclass(slots=True)
@@ -48,14 +50,13 @@ class ResolverSockets:
 
 
 class Resolver:
-    """Answers the questions of one sandbox. ``views`` are its networks in the order of asking.
-
-    ``forwards``: what they do not know is asked of others.
-    """
+    """Answers the questions of one sandbox. ``forwards``: what its networks do not know others are asked."""
 
     def __init__(self, sockets: ResolverSockets, forwarder: Forwarder) -> None:
-        self.views: Sequence[View] = ()
         self.forwards = True
+        self._views: Sequence[View] = ()
+        self._state: list[int] = []
+        self._answers: dict[bytes, bytes] = {}
         self._sockets = sockets
         self._forwarder = forwarder
         self._tasks = Tasks("dns")
@@ -64,6 +65,16 @@ class Resolver:
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(sockets.udp, self._receive)
         self._loop.add_reader(sockets.tcp, self._accept)
+
+    @property
+    def views(self) -> Sequence[View]:
+        """Its networks in the order of asking."""
+        return self._views
+
+    @views.setter
+    def views(self, views: Sequence[View]) -> None:
+        self._views = views
+        self._answers.clear()
 
     def watch(self, disturbed: Callable[[], None]) -> None:
         """Call ``disturbed`` when somebody changes the firewall that leads questions here."""
@@ -110,12 +121,32 @@ class Resolver:
             except OSError as error:  # an ICMP error of an earlier answer
                 _log.debug("datagram lost", extra={"error": str(error)})
                 continue
-            answer = self.answer(data, tcp=False)
+            known = self._answers.get(data[2:]) if self._still() else None
+            answer = data[:2] + known if known is not None else self.answer(data, tcp=False)
             if isinstance(answer, Query):
                 self._forward_datagram(answer, data, sender)
             elif answer:
                 with contextlib.suppress(OSError):
                     udp.sendto(answer, sender)
+                if known is None:
+                    self._remember(data, answer)
+
+    def _still(self) -> bool:
+        """Tell whether answers of before are those of now; forget them if they are not."""
+        state = [view.zone.version for view in self._views]
+        if state == self._state:
+            return True
+        self._state = state
+        self._answers.clear()
+        return False
+
+    def _remember(self, question: bytes, answer: bytes) -> None:
+        """Keep ``answer`` for the next time; several addresses come in another order each time.
+
+        Source: RFC 1035 4.1.1: the numbers of questions and answers are at 4 and 6.
+        """
+        if len(self._answers) < _REMEMBERED and answer[4:8] in _SETTLED:
+            self._answers[question[2:]] = answer[2:]
 
     def _forward_datagram(self, query: Query, data: bytes, sender: tuple[str, int]) -> None:
         if self._asking >= _ASKING or not self.forwards:
