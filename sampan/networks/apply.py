@@ -126,9 +126,14 @@ def read_sysctl(key: str) -> str:
     return sysctl_path(key).read_text().strip()
 
 
+def is_needless(sysctl: Sysctl) -> bool:
+    """Tell whether the kernel lacks what ``sysctl`` is about: it may have no IPv6."""
+    return sysctl.key.startswith("net.ipv6.") and not (_SYS / "net/ipv6").exists()
+
+
 def apply_sysctl(sysctl: Sysctl) -> None:
     """Set ``sysctl`` if it has another value; a kernel without IPv6 needs none of its. Raises OSError."""
-    if sysctl.key.startswith("net.ipv6.") and not (_SYS / "net/ipv6").exists():
+    if is_needless(sysctl):
         return
     before = read_sysctl(sysctl.key)
     if before != sysctl.value:

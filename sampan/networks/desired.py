@@ -9,7 +9,7 @@ from sampan.networks.endpoint import Held
 from sampan.networks.firewall import rules
 from sampan.networks.firewall.base import plan_base
 from sampan.networks.forwarding import FORWARDING
-from sampan.networks.model import Network, NetworkPlan, Rule, SandboxLink
+from sampan.networks.model import EndpointPlan, Network, NetworkPlan, Rule, SandboxLink
 from sampan.networks.plugins import NetworkPlugins
 from sampan.networks.store import NetworkStore
 
@@ -69,7 +69,9 @@ class Desired:
             owner = f"container {held.name}"
             wanted += [rules.plan_forward(forward, owner) for forward in forwards]
             wanted += [rules.plan_open(f, owner).rule for f in held.wiring.forwards if f.open]
-            wanted += [member.rule for member in held.wiring.members]
+            # Not those of its wiring: that follows in the wiring thread, and would be late or early.
+            wanted += [member.rule for member in held.members()]
+            wanted += [member.rule for plan in self._endpoints(held) for member in plan.members]
         return wanted
 
     def wanted(self) -> Wanted:
@@ -90,10 +92,12 @@ class Desired:
 
     def links_of(self, held: Held) -> tuple[SandboxLink, ...]:
         """Return the links of a sandbox, that with the default route among them."""
+        return tuple(link for plan in self._endpoints(held) for link in plan.links)
+
+    def _endpoints(self, held: Held) -> list[EndpointPlan]:
         gateway = held.gateway()
         usable = [each for each in held.attachments.values() if each.network.id not in self._broken]
-        plans = [each.plan(default_route=each is gateway) for each in usable]
-        return tuple(link for plan in plans for link in plan.links)
+        return [each.plan(default_route=each is gateway) for each in usable]
 
     def owns(self, link: str) -> bool:
         """Tell whether a link of that name is a network's or an end of an open sandbox's."""

@@ -27,7 +27,7 @@ def look(wanted: Wanted, netlink: Netlink, firewall: Firewall | None) -> Seen:
         addresses[index].add(address)
     settings: dict[str, str | None] = {}
     for sysctl in wanted.sysctls:
-        settings[sysctl.key] = None
+        settings[sysctl.key] = sysctl.value if apply.is_needless(sysctl) else None
         with suppress(FileNotFoundError):
             settings[sysctl.key] = apply.read_sysctl(sysctl.key)
     gone = {

@@ -296,6 +296,7 @@ class NetworksService:
             self._publisher.settle(request, held)
             await self._on_host(self._host.publish, new)
             faults.point("networks.ports.published")
+        held.wiring.forwards = [forward for forward in held.wiring.forwards if forward not in remove]
         await self._on_host(self._host.withdraw, remove)
         await self._publisher.give_back(held, remove)
         if shared := [r.forward for r in held.reservations if r.forward.open and remove]:
