@@ -5,16 +5,18 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from support.dns import question
-from support.netlab import HOST_ADDRESS, OUTSIDE, OUTSIDE_ADDRESS, Lab, command, lab_at, on_loop
+from support.netlab import HOST_ADDRESS, OUTSIDE, OUTSIDE_ADDRESS, Lab, command, lab_at, on_loop, publish
 
 from sampan.networks import watch
 from sampan.networks.service import NetworkConfig
 from sampan.networks.store import Sandbox
 from sampan.wire import networks as wire
+from sampan.wire.containers import EndpointSettings
 
 pytestmark = pytest.mark.root
 _WITHIN_S = 10.0  # much more than it takes: a slow machine is no failure
@@ -206,3 +208,33 @@ async def test_what_was_lost_while_nobody_watched(tmp_path: Path) -> None:
 
 def _endpoint(sandbox: Sandbox) -> str:
     return sandbox.networks["bridge"].endpoint_id
+
+
+@on_loop
+async def test_containers_come_and_go_while_it_looks(tmp_path: Path) -> None:
+    async with lab_at(tmp_path) as lab:
+        for name in ("mine", "yours"):
+            await lab.service.create_network(wire.CreateNetwork(name=name))
+        before = command("nft", "list", "ruleset")
+        healing = lab.service._healing
+        assert healing is not None
+
+        async def live(name: str, port: int) -> None:
+            request = lab.request(name, "mine", bindings=publish(f"{port}:80"))
+            await lab.service.open_sandbox(request)
+            both = replace(request, endpoints={"mine": EndpointSettings(), "yours": EndpointSettings()})
+            await lab.service.connect(both, "yours")
+            await lab.service.change_ports(
+                both, publish(f"{port + 100}:80"), lab.service.forwards(both.container)
+            )
+            await lab.service.disconnect(request, "yours")
+            await lab.shut(name)
+
+        async def look() -> list[bool]:
+            return [await healing.heal() for _ in range(60)]
+
+        looked, *_ = await asyncio.gather(look(), *(live(f"c{n}", 8300 + n) for n in range(10)))
+        assert not any(looked), "nothing is missing while it is on its way"
+        assert command("nft", "list", "ruleset") == before, "nothing is put back that went on purpose"
+        for name in ("mine", "yours"):
+            await lab.service.remove_network(name)
