@@ -22,7 +22,7 @@ from sampan.base.ids import short_id
 from sampan.kernel import links, namespaces, nft, sublinks
 from sampan.kernel.links import IpAddress, IpInterface, Link, Route
 from sampan.kernel.netlink import Netlink
-from sampan.kernel.redirect import redirect_port
+from sampan.kernel.redirect import RULES, redirect_port
 from sampan.networks.apply import missing, sysctl_path
 from sampan.networks.dns.service import ADDRESS as RESOLVER
 from sampan.networks.dns.service import ResolverSockets
@@ -213,7 +213,7 @@ class Namespaces:
             netfilter = nft.open_netfilter()
         with netfilter:
             there = nft.list_comments(netfilter, nft.NFPROTO_IPV4, _RESOLVER_TABLE)
-            if len(there) == len(_REDIRECTED):
+            if len(there) == RULES * len(_REDIRECTED):
                 return False
             _redirect(netfilter, sockets, renew=True)
         return True

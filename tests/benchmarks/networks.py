@@ -6,7 +6,6 @@ import shutil
 import socket
 import struct
 import subprocess
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
@@ -42,6 +41,7 @@ def _container(
 ) -> Iterator[tuple[str, float]]:
     """Yield the id of a started container and how long its start took, in ms; it is removed afterwards."""
     body = engine.create_body(*command, **host)
+    body["StopSignal"] = "SIGKILL"  # sleep(1) as the first process hears nothing else
     body["ExposedPorts"] = {port: {} for port in dict(host.get("PortBindings") or {})}  # type: ignore[call-overload]
     query = f"?name={name}" if name else ""
     container = api.ask_json("POST", f"/containers/create{query}", body)["Id"]
@@ -154,22 +154,18 @@ def _throughput(bench: Bench) -> None:
 
 @contextlib.contextmanager
 def _serving(command: list[str]) -> Iterator[None]:
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as server:
-        assert server.stdout is not None
-        server.stdout.readline()  # "-----": it is about to listen
-        drain = threading.Thread(target=server.stdout.read, daemon=True)
-        drain.start()
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         try:
             yield
         finally:
             server.terminate()
-            drain.join()
 
 
 def _iperf(command: list[str]) -> float:
     """Return Gbit/s; the server may need a moment more."""
     for _ in range(50):
-        done = subprocess.run([*command, "-t", str(_IPERF_S), "-J"], capture_output=True, check=False)
+        words = [*command, "-t", str(_IPERF_S), "-J", "--connect-timeout", "2000"]
+        done = subprocess.run(words, capture_output=True, check=False, timeout=30)
         with contextlib.suppress(ValueError, KeyError):
             return float(json.loads(done.stdout)["end"]["sum_received"]["bits_per_second"]) / 1e9
     raise Failed(f"iperf3: {done.stdout.decode(errors='replace')[-300:]}")
