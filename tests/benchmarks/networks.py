@@ -163,12 +163,14 @@ def _serving(command: list[str]) -> Iterator[None]:
 
 def _iperf(command: list[str]) -> float:
     """Return Gbit/s; the server may need a moment more."""
+    said = ""
     for _ in range(50):
         words = [*command, "-t", str(_IPERF_S), "-J", "--connect-timeout", "2000"]
         done = subprocess.run(words, capture_output=True, check=False, timeout=30)
         with contextlib.suppress(ValueError, KeyError):
             return float(json.loads(done.stdout)["end"]["sum_received"]["bits_per_second"]) / 1e9
-    raise Failed(f"iperf3: {done.stdout.decode(errors='replace')[-300:]}")
+        said = done.stdout.decode(errors="replace")[-300:]
+    raise Failed(f"iperf3: {said}")
 
 
 def _ports(bench: Bench) -> None:

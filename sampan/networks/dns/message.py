@@ -230,6 +230,8 @@ def parse_records(answer: bytes) -> list[tuple[int, int, str]]:
             raise Malformed("a record has no end")
         kind, _, ttl, length = struct.unpack_from(">HHIH", answer, at)
         at += 10
+        if at + length > len(answer):
+            raise Malformed("a record's data has no end")
         data = answer[at : at + length]
         if kind == A and length == 4:
             text = str(IPv4Address(data))

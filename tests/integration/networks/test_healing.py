@@ -233,8 +233,11 @@ async def test_containers_come_and_go_while_it_looks(tmp_path: Path) -> None:
         async def look() -> list[bool]:
             return [await healing.heal() for _ in range(60)]
 
-        looked, *_ = await asyncio.gather(look(), *(live(f"c{n}", 8300 + n) for n in range(10)))
-        assert not any(looked), "nothing is missing while it is on its way"
+        async with asyncio.TaskGroup() as group:
+            looked = group.create_task(look())
+            for number in range(10):
+                group.create_task(live(f"c{number}", 8300 + number))
+        assert not any(looked.result()), "nothing is missing while it is on its way"
         assert command("nft", "list", "ruleset") == before, "nothing is put back that went on purpose"
         for name in ("mine", "yours"):
             await lab.service.remove_network(name)

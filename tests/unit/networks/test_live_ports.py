@@ -7,7 +7,7 @@ import pytest
 from sampan.base.errors import InvalidParameter
 from sampan.networks.liveports import added, removed
 from sampan.networks.model import Forward
-from sampan.wire.containers import PortBinding
+from sampan.wire.containers import PortBinding, PortMap
 
 TARGET = IPv4Address("172.18.0.2")
 ANY = IPv4Address("0.0.0.0")
@@ -17,7 +17,7 @@ FORWARDS = [
     Forward("tcp", IPv4Address("127.0.0.1"), 8081, TARGET, 80),
     Forward("udp", ANY, 49153, TARGET, 53),
 ]
-BINDINGS = {
+BINDINGS: PortMap = {
     "80/tcp": [PortBinding("", "8080"), PortBinding("127.0.0.1", "8081")],
     "53/udp": [PortBinding()],
 }
