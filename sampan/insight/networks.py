@@ -5,10 +5,11 @@ What shall be there stands beside what the kernel has; nothing is changed by loo
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_interface
 from typing import Final
 
 from sampan.base.errors import HostFailure, InvalidParameter, NotFound
+from sampan.base.ids import short_id
 from sampan.insight.reach import reach_of
 from sampan.kernel.links import Link
 from sampan.networks.drift import Seen, Wanted, compare
@@ -134,7 +135,8 @@ class _Explanation:
         plans = {n.name: self._wanted.networks.get(n.name, NetworkPlan()) for n in networks}
         on = [each for each in self._views.sandboxes() if any(n.id in each.attachments for n in networks)]
         boxes = [held] if held is not None else on
-        owners = {_ENGINE, *(f"network {name}" for name in plans), *(f"container {b.name}" for b in boxes)}
+        owners = {_ENGINE, *(f"network {name}" for name in plans)}
+        owners |= {f"container {name}" for b in boxes for name in (b.name, short_id(b.container))}
         rules = [rule for rule in self._wanted.rules if rule.owner in owners]
         if kind == "port":
             rules = [rule for rule in rules if not _of_another_port(rule, forwards)]
@@ -228,7 +230,7 @@ class _Explanation:
             return ExplainedInterface(name, "", 0, "missing", owner=owner, reason=reason, addresses=missing)
         there = [str(address) for index, address in space.addresses if index == link.index]
         addresses = [ExplainedAddress(text, _OK if text in there else "missing") for text in wanted]
-        addresses += [ExplainedAddress(text, "extra") for text in there if text not in wanted]
+        addresses += [ExplainedAddress(text, _unasked(text)) for text in there if text not in wanted]
         drift = next((d for d in self._drifts if name in d.what.split() and space is self._host), None)
         return ExplainedInterface(
             name,
@@ -303,6 +305,12 @@ def _name(kind: str, held: Held | None, networks: Sequence[Network], forwards: S
     if kind == "port" and forwards:
         return f"{forwards[0].host_port}/{forwards[0].protocol}"
     return held.name if held is not None else networks[0].name
+
+
+def _unasked(address: str) -> str:
+    """Return the state of an address that nobody wants: some are the kernel's own."""
+    found = ip_interface(address)
+    return _OK if found.is_link_local or found.is_loopback else "extra"
 
 
 def _of_another_port(rule: Rule, forwards: Sequence[Forward]) -> bool:
