@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from sampan.api.system import System
     from sampan.containers.service import ContainersService
     from sampan.images.service import ImagesService
+    from sampan.insight.networks import NetworkInsight
     from sampan.networks.service import NetworksService
     from sampan.registry.service import Registries
     from sampan.storage.service import StorageService
@@ -24,6 +25,7 @@ class Services:
     images: "ImagesService"
     registries: "Registries"
     networks: "NetworksService"
+    network_insight: "NetworkInsight"
     volumes: "VolumesService"
     copies: "VolumeCopies"
     storage: "StorageService"

@@ -256,8 +256,8 @@ COMMANDS: dict[str, tuple[str, int, int, str, tuple[str, ...] | None]] = {
         "CONTAINER [CONTAINER...]", 1, -1,
         "Freeze all processes of one or more containers", ()),
     "container port": (
-        "CONTAINER [PRIVATE_PORT[/PROTO]]", 1, 2,
-        "Show the published ports of a container", ()),
+        "CONTAINER [PRIVATE_PORT[/PROTO]]\nadd|rm CONTAINER [[HOST:]PORT:]CPORT[/PROTO]...", 1, -1,
+        "Show the published ports of a container, or change them while it runs", ()),
     "container prune": ("[OPTIONS]", 0, 0, "Delete all stopped containers", (
         "   --filter filter: Restrict by key=value conditions",
         "-f --force bool: Skip confirmation",
@@ -526,6 +526,17 @@ COMMANDS: dict[str, tuple[str, int, int, str, tuple[str, ...] | None]] = {
     )),
     "network disconnect": ("[OPTIONS] NETWORK CONTAINER", 2, 2, "Unplug container from network", (
         "-f --force bool: Detach even if container vanished",
+    )),
+    "network dns": ("COMMAND", 0, 0, "Look into the resolver of containers", ()),
+    "network dns trace": ("[OPTIONS] NAME", 1, 1, "Show what answers a name in a container", (
+        "-f --format string: Write it as json, or as a Go template says",
+        "   --from string: Container that asks",
+        "   --type string default=A: Kind of record, A, AAAA or PTR",
+    )),
+    "network explain": ("[OPTIONS] CONTAINER|NETWORK|PORT", 1, 1,
+        "Show links, addresses, rules and names, wanted beside actual", (
+        "-f --format string: Write it as json, or as a Go template says",
+        "   --type string: Kind of object, container, network or port",
     )),
     "network inspect": ("[OPTIONS] NETWORK [NETWORK...]", 1, -1, "Full JSON of networks", (
         "-f --format string: Go template, table or json output",

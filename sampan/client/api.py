@@ -512,6 +512,18 @@ class Client(Session):
         query: Query = {"force": force, "noprune": not prune, "platforms": list(platforms) or None}
         return rows(self.begin("DELETE", image_path(image), query).result())
 
+    def add_ports(self, container: str, ports: "Json") -> "Json":
+        """Publish more ports of a container that runs or not; return all of them."""
+        return self._change_ports(container, "add", ports)
+
+    def remove_ports(self, container: str, ports: "Json") -> "Json":
+        """Publish ports of a container no longer; return those that are left."""
+        return self._change_ports(container, "remove", ports)
+
+    def _change_ports(self, container: str, change: str, ports: "Json") -> "Json":
+        path = f"/sampan{container_path(container, f'ports/{change}')}"
+        return document(self.begin("POST", path, json={"Ports": ports}).result())
+
     # --- networks
 
     def networks(self, filters: "Filters | None" = None) -> "list[Json]":
@@ -540,6 +552,16 @@ class Client(Session):
         """Detach a container from a network; ``force``: even if the container is no more."""
         body = {"Container": container, "Force": force}
         self.begin("POST", f"/networks/{quote(network)}/disconnect", json=body).result()
+
+    def explain_network(self, subject: str, kind: str = "") -> "Json":
+        """Explain a container, a network or a published port: what is between it and others, and why."""
+        query = {"subject": subject, "type": kind}
+        return document(self.begin("GET", "/sampan/networks/explain", query).result())
+
+    def trace_name(self, name: str, container: str, kind: str = "A") -> "Json":
+        """Ask for a name as a container would, and tell which record or server answered, and when."""
+        query = {"name": name, "from": container, "type": kind}
+        return document(self.begin("GET", "/sampan/networks/trace", query).result())
 
     def prune_networks(self, filters: "Filters | None" = None) -> "Json":
         """Remove the networks that no container is on; return NetworksDeleted."""

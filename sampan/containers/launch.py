@@ -247,6 +247,7 @@ class Launcher:
             extra_hosts=host.extra_hosts or (),
             mac_address=config.mac_address or "",
             links=links_of.resolve(host.links or (), self._find) if legacy else (),
+            reaches=links_of.reaches(host.links or (), self._find) if legacy else (),
             files=self.folder(container.id),
             detached=row.detached,
         )

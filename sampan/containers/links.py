@@ -32,6 +32,16 @@ def resolve(links: Sequence[str], find: Callable[[str], Container]) -> list[str]
     return resolved
 
 
+def reaches(links: Sequence[str], find: Callable[[str], Container]) -> list[tuple[str, str]]:
+    """Return the ports that ``links`` lead to: (address, ``80/tcp``) of all that others expose or publish."""
+    found: list[tuple[str, str]] = []
+    for link in links:
+        row = find(split_link(link)[0]).row
+        ports = {*(row.config.exposed_ports or {}), *(row.host.port_bindings or {})}
+        found += [(row.network.ip_address, port) for port in sorted(ports)]
+    return found
+
+
 def variables(container: Container, find: Callable[[str], Container]) -> list[str]:
     """Return the variables that its links give ``container``: ``ALIAS_NAME``, ``ALIAS_PORT_80_TCP``, …"""
     made: list[str] = []

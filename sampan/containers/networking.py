@@ -7,9 +7,10 @@ from sampan.base.errors import EngineError, Forbidden, InvalidParameter
 from sampan.containers.container import Container, Status
 from sampan.containers.launch import Launcher
 from sampan.containers.store import ContainerStore
+from sampan.networks import liveports
 from sampan.networks.errors import AlreadyConnected, NotConnected
 from sampan.networks.service import NetworksService
-from sampan.wire.containers import EndpointSettings, HostConfig
+from sampan.wire.containers import EndpointSettings, HostConfig, PortMap
 
 _SHARED: Final = (
     "container sharing network namespace with another container or host cannot be connected to any other "
@@ -129,6 +130,35 @@ class Networking:
                 row.endpoints, row.detached = before, False
                 raise
             self._store.save(container, durable=True)
+
+    async def change_ports(self, container: Container, add: PortMap, remove: PortMap) -> PortMap:
+        """Publish more ports of the container, or fewer, now and at every later start; return all of them.
+
+        Its process goes on. Raises InvalidParameter, PortTaken with the holder's name; nothing changes then.
+        """
+        async with container.lock:
+            row = container.row
+            mode = row.host.network_mode
+            if mode.startswith("container:") or mode in ("host", "none"):
+                raise InvalidParameter(
+                    f"container {container.name} in network mode {mode} publishes no ports"
+                )
+            before = row.host.port_bindings
+            runs = row.acquired and container.state.pid
+            forwards = self._networks.forwards(container.id) if runs else []
+            bindings, gone = liveports.removed(before or {}, forwards, remove)
+            row.host.port_bindings = liveports.added(bindings, add)
+            try:
+                request = self._launcher.sandbox_request(container, links=False)
+                self._networks.check(request)
+                if runs:
+                    sandbox = await self._networks.change_ports(request, add, gone)
+                    self._launcher.show_sandbox(container, sandbox)
+            except BaseException:
+                row.host.port_bindings = before
+                raise
+            self._store.save(container, durable=True)
+            return row.network.ports if runs else row.host.port_bindings
 
     def rename(self, container: Container) -> None:
         """Let the container be known by its name on all its networks."""

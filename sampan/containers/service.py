@@ -65,6 +65,7 @@ from sampan.wire.containers import (
     ExecConfig,
     InspectedContainer,
     InspectedExec,
+    PortMap,
     StartExec,
     TopResult,
     UpdateContainer,
@@ -254,6 +255,19 @@ class ContainersService:
         """
         work = self._networking.connect(self._store.find(name), network, settings)
         await self._tasks.finish(work, name=f"connect {name}")
+
+    def identify(self, name: str) -> tuple[str, str]:
+        """Return the id and the name of the container that ``name`` means. Raises ContainerNotFound."""
+        container = self._store.find(name)
+        return container.id, container.name
+
+    async def change_ports(self, name: str, add: PortMap, remove: PortMap) -> PortMap:
+        """Publish more ports of a container, or fewer, while it runs or for its next start; return them all.
+
+        Raises NotFound, InvalidParameter, PortTaken with the holder's name.
+        """
+        work = self._networking.change_ports(self._store.find(name), add, remove)
+        return await self._tasks.finish(work, name=f"change ports of {name}")
 
     async def disconnect(self, name: str, network: str, *, force: bool = False) -> None:
         """Detach the container from a network, running or not; ``force``: even if it is no more.

@@ -101,6 +101,7 @@ class Config:
     no_new_privileges: bool = False
     no_proxy: str = ""
     pidfile: str = ""
+    publish_default_host: str = ""
     raw_logs: bool = False
     registry_mirror: Sequence[str] = ()
     seccomp_profile: str = "builtin"

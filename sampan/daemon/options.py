@@ -122,6 +122,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option("no-new-privileges", _B, "Set no-new-privileges by default for new containers"),
     Option("no-proxy", _T, "Comma-separated list of hosts that are reached without a proxy"),
     Option("pidfile", _T, "Path to use for daemon PID file", short="p"),
+    Option("publish-default-host", _T, "Host address of published ports that name none, on every network"),
     Option("raw-logs", _B, "Full timestamps without ANSI coloring"),
     Option("registry-mirror", _L, "Preferred registry mirror", key="registry-mirrors"),
     Option(

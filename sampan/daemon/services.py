@@ -24,6 +24,7 @@ from sampan.daemon.settings import (
 )
 from sampan.daemon.trees import StorageTrees
 from sampan.images.service import ImagesService
+from sampan.insight.networks import NetworkInsight
 from sampan.kernel.host import probe
 from sampan.logs.drivers import DRIVERS as LOG_DRIVERS
 from sampan.networks.drivers import DRIVERS as NETWORK_DRIVERS
@@ -127,6 +128,7 @@ async def build(config: Config) -> Engine:
             images=images,
             registries=registries,
             networks=networks,
+            network_insight=NetworkInsight(networks.views, containers.identify),
             volumes=volumes,
             copies=copies,
             storage=storage,

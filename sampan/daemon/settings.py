@@ -32,6 +32,10 @@ def network_config(config: "Config") -> NetworkConfig:
         raise InvalidParameter(
             "You specified -b & --bip, mutually exclusive options. Please specify only one"
         )
+    if config.publish_default_host and config.ip != "0.0.0.0":  # noqa: S104
+        raise InvalidParameter(
+            "You specified --ip & --publish-default-host, mutually exclusive options. Please specify only one"
+        )
     for address in (*config.dns, *(a for a in config.host_gateway_ip if a)):
         _address(address)
     for domain in config.dns_search:
@@ -47,7 +51,8 @@ def network_config(config: "Config") -> NetworkConfig:
         ip_masq=config.ip_masq,
         iptables=config.iptables,
         userland_proxy=config.userland_proxy,
-        ip=_ipv4(config.ip),
+        ip=_ipv4(config.publish_default_host or config.ip),
+        publish_host=_ipv4(config.publish_default_host or "0.0.0.0"),  # noqa: S104 - Docker's default
         dns=tuple(config.dns),
         dns_search=tuple(config.dns_search),
         dns_options=tuple(config.dns_opt),

@@ -21,13 +21,13 @@ _FILTER_ORIG_FLAGS: Final = 1
 _F_PROTO_NUM: Final = 1 << 3
 
 
-def forget_ports(netlink: Netlink, protocol: int, ports: Collection[int]) -> int:
-    """Drop every tracked IPv4 flow of ``protocol`` that was first sent to one of ``ports``; return how many.
+def forget_ports(netlink: Netlink, protocol: int, ports: Collection[int], family: int = _NFPROTO_IPV4) -> int:
+    """Drop every tracked flow of ``protocol`` that was first sent to one of ``ports``; return how many.
 
     The whole table is walked: about 10 ms for the usual 262,144 buckets, however few flows there are.
     Raises OSError.
     """
-    header = struct.pack(">BBH", _NFPROTO_IPV4, 0, 0)
+    header = struct.pack(">BBH", family, 0, 0)
     only = (  # kernels before 5.8 know no filter and list everything
         nested(_TUPLE_ORIG, nested(_TUPLE_PROTO, attribute(_PROTO_NUM, bytes([protocol])))),
         nested(_FILTER, u32(_FILTER_ORIG_FLAGS, _F_PROTO_NUM)),

@@ -16,6 +16,7 @@ from sampan.kernel.libc import check, libc
 # sys/inotify.h
 MODIFY: Final = 0x2
 CLOSE_WRITE: Final = 0x8
+CLOSE_NOWRITE: Final = 0x10
 MOVED_FROM: Final = 0x40
 MOVED_TO: Final = 0x80
 CREATE: Final = 0x100

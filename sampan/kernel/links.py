@@ -9,7 +9,15 @@ import socket
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+    ip_address,
+)
 from typing import Final
 
 from sampan.kernel.netlink import (
@@ -44,6 +52,7 @@ _RTM_NEWNEIGH: Final = 28
 _IFLA_ADDRESS: Final = 1
 _IFLA_IFNAME: Final = 3
 _IFLA_MTU: Final = 4
+_IFLA_LINK: Final = 5
 _IFLA_MASTER: Final = 10
 _IFLA_PROTINFO: Final = 12
 _IFLA_LINKINFO: Final = 18
@@ -67,11 +76,13 @@ _RTA_GATEWAY: Final = 5
 _RT_TABLE_MAIN: Final = 254
 _RTPROT_BOOT: Final = 3
 _RTN_UNICAST: Final = 1
+_RT_SCOPE_LINK: Final = 253
 _RT_SCOPE_NOWHERE: Final = 255
 _NUD_NOARP: Final = 0x40
 _NTF_MASTER: Final = 0x04
 _NDA_LLADDR: Final = 2
 IFF_UP: Final = 1
+_EVERYTHING: Final[dict[int, IpNetwork]] = {4: IPv4Network("0.0.0.0/0"), 6: IPv6Network("::/0")}
 
 _LINK: Final = struct.Struct("=BxHiII")
 _ADDRESS: Final = struct.Struct("=BBBBI")
@@ -91,6 +102,16 @@ class Link:
     mtu: int
     mac: str
     alias: str
+    peer: int = 0  # the index of the other end of a veth, in its own namespace
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A unicast route of the main table: by ``gateway`` (None: directly) and the interface ``index``."""
+
+    network: IpNetwork
+    gateway: IpAddress | None
+    index: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +143,7 @@ def list_links(netlink: Netlink) -> list[Link]:
                 mtu=_number(values.get(_IFLA_MTU, b"")),
                 mac=values.get(_IFLA_ADDRESS, b"").hex(":"),
                 alias=_string(values.get(_IFLA_IFALIAS, b"")),
+                peer=_number(values.get(_IFLA_LINK, b"")),
             )
         )
     return found
@@ -141,26 +163,28 @@ def list_addresses(netlink: Netlink) -> list[tuple[int, IpInterface]]:
     return found
 
 
-def list_routes(netlink: Netlink) -> list[tuple[int, IpNetwork]]:
-    """Return (outgoing interface index, destination) of the main table's unicast routes, default excluded."""
-    found: list[tuple[int, IpNetwork]] = []
+def list_routes(netlink: Netlink) -> list[Route]:
+    """Return the unicast routes of the main table, default routes among them (prefix length 0)."""
+    found: list[Route] = []
     for body in netlink.dump(_RTM_GETROUTE, _ROUTE.pack(0, 0, 0, 0, 0, 0, 0, 0, 0), "list routes"):
         family, prefix, _, _, table, _, _, kind, _ = _ROUTE.unpack_from(body)
-        if table != _RT_TABLE_MAIN or kind != _RTN_UNICAST or prefix == 0:
+        if table != _RT_TABLE_MAIN or kind != _RTN_UNICAST or family not in {socket.AF_INET, socket.AF_INET6}:
             continue
         values = parse_attributes(body[_ROUTE.size :])
-        raw, index = values.get(_RTA_DST, b""), _number(values.get(_RTA_OIF, b""))
-        if family == socket.AF_INET and len(raw) == 4:
-            found.append((index, IPv4Network((raw, prefix), strict=False)))
-        elif family == socket.AF_INET6 and len(raw) == 16:
-            found.append((index, IPv6Network((raw, prefix), strict=False)))
+        raw, hop = values.get(_RTA_DST, b""), values.get(_RTA_GATEWAY, b"")
+        network: IpNetwork
+        if family == socket.AF_INET:
+            network = IPv4Network((raw or bytes(4), prefix), strict=False)
+        else:
+            network = IPv6Network((raw or bytes(16), prefix), strict=False)
+        found.append(Route(network, ip_address(hop) if hop else None, _number(values.get(_RTA_OIF, b""))))
     return found
 
 
 def create_bridge(netlink: Netlink, name: str, *, mac: str, mtu: int, alias: str) -> None:
-    """Create bridge ``name``, still down. With a fixed MAC it does not change its own with its ports."""
+    """Create bridge ``name`` and bring it up. With a fixed MAC it does not change its own with its ports."""
     body = [
-        _LINK.pack(socket.AF_UNSPEC, 0, 0, 0, 0),
+        _LINK.pack(socket.AF_UNSPEC, 0, 0, IFF_UP, IFF_UP),
         text(_IFLA_IFNAME, name),
         attribute(_IFLA_ADDRESS, _mac(mac)),
         nested(_IFLA_LINKINFO, text(_IFLA_INFO_KIND, "bridge")),
@@ -210,6 +234,12 @@ def create_veth(netlink: Netlink, veth: Veth) -> None:
     netlink.send(Request(_RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, b"".join(body), f"create link {veth.host}"))
 
 
+def set_master(netlink: Netlink, index: int, bridge_index: int) -> None:
+    """Make interface ``index`` a port of the bridge ``bridge_index`` and bring it up."""
+    body = _LINK.pack(socket.AF_UNSPEC, 0, index, IFF_UP, IFF_UP) + u32(_IFLA_MASTER, bridge_index)
+    netlink.send(Request(_RTM_SETLINK, 0, body, "attach link to bridge"))
+
+
 def set_bridge_port(netlink: Netlink, index: int, *, mac: str, hairpin: bool, isolated: bool) -> None:
     """Set up the bridge port ``index``: hairpin, isolation from other isolated ports, and who is behind it.
 
@@ -235,12 +265,24 @@ def set_bridge_port(netlink: Netlink, index: int, *, mac: str, hairpin: bool, is
 
 
 def configure(
-    netlink: Netlink, index: int, addresses: Sequence[IpInterface], gateways: Sequence[IpAddress] = ()
+    netlink: Netlink,
+    index: int,
+    addresses: Sequence[IpInterface],
+    gateways: Sequence[IpAddress] = (),
+    *,
+    direct: Sequence[int] = (),
+    routes: Sequence[tuple[IpNetwork, IpAddress | None]] = (),
 ) -> None:
-    """Bring interface ``index`` up with ``addresses`` and default routes by ``gateways``, in one send."""
+    """Bring interface ``index`` up with ``addresses`` and default routes by ``gateways``, in one send.
+
+    ``direct``: IP versions whose default route leads to the link itself. ``routes``: further ones, by a next
+    hop or (None) directly.
+    """
     requests = [request_up(index)]
     requests += [_request_address(index, address) for address in addresses]
-    requests += [_request_default_route(index, gateway) for gateway in gateways]
+    requests += [_request_route(index, network, hop) for network, hop in routes]
+    requests += [_request_route(index, _EVERYTHING[gateway.version], gateway) for gateway in gateways]
+    requests += [_request_route(index, _EVERYTHING[version], None) for version in direct]
     netlink.send(*requests)
 
 
@@ -249,9 +291,9 @@ def add_address(netlink: Netlink, index: int, address: IpInterface) -> None:
     netlink.send(_request_address(index, address))
 
 
-def set_default_route(netlink: Netlink, index: int, gateway: IpAddress) -> None:
-    """Let the default route of the gateway's family lead by interface ``index``, whatever it was."""
-    request = _request_default_route(index, gateway)
+def set_default_route(netlink: Netlink, index: int, version: int, gateway: IpAddress | None) -> None:
+    """Let the default route of IP ``version`` lead by link ``index``, whatever it was; None: directly."""
+    request = _request_route(index, _EVERYTHING[version], gateway)
     request.flags = NLM_F_CREATE | NLM_F_REPLACE
     netlink.send(request)
 
@@ -285,6 +327,19 @@ def set_mtu(netlink: Netlink, index: int, mtu: int) -> None:
     netlink.send(Request(_RTM_SETLINK, 0, body, f"set MTU {mtu}"))
 
 
+def set_mac(netlink: Netlink, index: int, mac: str) -> None:
+    """Change the MAC address of interface ``index``; "" leaves it."""
+    if mac:
+        body = _LINK.pack(socket.AF_UNSPEC, 0, index, 0, 0) + attribute(_IFLA_ADDRESS, _mac(mac))
+        netlink.send(Request(_RTM_SETLINK, 0, body, f"set MAC address {mac}"))
+
+
+def rename(netlink: Netlink, index: int, name: str) -> None:
+    """Change the name of interface ``index``, which is down."""
+    body = _LINK.pack(socket.AF_UNSPEC, 0, index, 0, 0) + text(_IFLA_IFNAME, name)
+    netlink.send(Request(_RTM_SETLINK, 0, body, f"rename link to {name}"))
+
+
 def set_alias(netlink: Netlink, index: int, alias: str) -> None:
     """Change the alias of interface ``index``: free text that ``ip link`` shows."""
     body = _LINK.pack(socket.AF_UNSPEC, 0, index, 0, 0) + text(_IFLA_IFALIAS, alias)
@@ -313,11 +368,16 @@ def _request_address(index: int, address: IpInterface) -> Request:
     return Request(_RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, body, f"add address {address}")
 
 
-def _request_default_route(index: int, gateway: IpAddress) -> Request:
-    family = socket.AF_INET if gateway.version == 4 else socket.AF_INET6
-    body = _ROUTE.pack(family, 0, 0, 0, _RT_TABLE_MAIN, _RTPROT_BOOT, 0, _RTN_UNICAST, 0)
-    body += u32(_RTA_OIF, index) + attribute(_RTA_GATEWAY, gateway.packed)
-    return Request(_RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, body, f"default route by {gateway}")
+def _request_route(index: int, network: IpNetwork, gateway: IpAddress | None) -> Request:
+    family = socket.AF_INET if network.version == 4 else socket.AF_INET6
+    scope = _RT_SCOPE_LINK if gateway is None and network.version == 4 else 0
+    length = network.prefixlen
+    body = _ROUTE.pack(family, length, 0, 0, _RT_TABLE_MAIN, _RTPROT_BOOT, scope, _RTN_UNICAST, 0)
+    body += u32(_RTA_OIF, index)
+    body += attribute(_RTA_DST, network.network_address.packed) if length else b""
+    body += attribute(_RTA_GATEWAY, gateway.packed) if gateway is not None else b""
+    what = f"route to {network} by {gateway or 'the link itself'}"
+    return Request(_RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, body, what)
 
 
 def _mac(mac: str) -> bytes:

@@ -5,12 +5,13 @@ connection tracking in ``conntrack``. A socket belongs to the network namespace 
 for life, and to one thread at a time.
 """
 
+import ctypes
 import errno
 import os
 import socket
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final, Self
 
 # linux/netlink.h
@@ -30,10 +31,13 @@ _NLM_F_ACK_TLVS: Final = 0x200
 _NLMSG_ERROR: Final = 2
 _NLMSG_DONE: Final = 3
 _SOL_NETLINK: Final = 270
+_NETLINK_ADD_MEMBERSHIP: Final = 1
 _NETLINK_CAP_ACK: Final = 10
 _NETLINK_EXT_ACK: Final = 11
 _NETLINK_GET_STRICT_CHK: Final = 12
 _NLMSGERR_ATTR_MSG: Final = 1
+_SO_ATTACH_FILTER: Final = 26  # asm-generic/socket.h
+_FILTER_STEP: Final = struct.Struct("=HBBI")  # linux/filter.h, struct sock_filter
 _READ: Final = 1 << 15  # the most that the kernel puts into one datagram of a dump (af_netlink.c)
 
 _HEADER: Final = struct.Struct("=IHHII")
@@ -153,6 +157,19 @@ class Netlink:
             return found
         finally:
             self._socket.settimeout(None)
+
+    def keep(self, program: Sequence[tuple[int, int, int, int]]) -> None:
+        """Let the kernel throw away what ``program`` does not want, before it wakes anybody up.
+
+        The program is classic BPF over the message with its header, steps as (code, jt, jf, k).
+        """
+        code = ctypes.create_string_buffer(b"".join(_FILTER_STEP.pack(*step) for step in program))
+        description = struct.pack("@HP", len(program), ctypes.addressof(code))  # struct sock_fprog
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, description)
+
+    def listen(self, group: int) -> None:
+        """Listen to the multicast group with the number ``group``, beside those of the mask."""
+        self._socket.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, group)
 
     def set_option(self, level: int, option: int, value: int) -> None:
         """Set a socket option."""

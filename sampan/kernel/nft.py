@@ -9,8 +9,10 @@ import ctypes
 import errno
 import socket
 import struct
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from sampan.kernel.netlink import (
@@ -28,6 +30,7 @@ from sampan.kernel.netlink import (
 
 NFPROTO_INET: Final = 1  # linux/netfilter.h
 NFPROTO_IPV4: Final = 2
+NFPROTO_BRIDGE: Final = 7
 NFPROTO_IPV6: Final = 10
 FAMILIES: Final = {NFPROTO_INET: "inet", NFPROTO_IPV4: "ip"}
 HOOK_FORWARD: Final = 2
@@ -37,6 +40,7 @@ _SUBSYSTEM: Final = 10 << 8
 _GETCHAIN: Final = _SUBSYSTEM | 4
 _GETRULE: Final = _SUBSYSTEM | 7
 _NEWSETELEM: Final = _SUBSYSTEM | 12
+_GETSETELEM: Final = _SUBSYSTEM | 13
 _DELSETELEM: Final = _SUBSYSTEM | 14
 _BATCH: Final = struct.pack(">BBH", 0, 0, 10)
 _LIST_ELEM: Final = 1
@@ -125,32 +129,53 @@ def open_netfilter() -> Netlink:
     return netlink
 
 
-NEWTABLE: Final = _SUBSYSTEM | 0
-DELTABLE: Final = _SUBSYSTEM | 2
-STRUCTURE: Final = frozenset(_SUBSYSTEM | kind for kind in (0, 2, 3, 5, 6, 8))  # tables, chains, rules
-_GROUP: Final = 1 << 6  # NFNLGRP_NFTABLES
-_TABLE_ATTRIBUTE: Final = 1  # of every object: the table that it is in, or its own name
+_NEWGEN: Final = _SUBSYSTEM | 15  # ends the report of a transaction
+_GROUP: Final = 7  # NFNLGRP_NFTABLES
+_GEN_PROC_NAME: Final = 3
+_OWN_NAME: Final = Path("/proc/thread-self/comm")
+# Classic BPF: keep the message if its type (at 4, in the machine's order) is NEWGEN.
+_ONLY_NEWGEN: Final = (
+    (0x28, 0, 0, 4),  # ldh [4]
+    (0x15, 0, 1, int.from_bytes(_NEWGEN.to_bytes(2, sys.byteorder), "big")),  # jeq NEWGEN
+    (0x06, 0, 0, 0xFFFFFFFF),
+    (0x06, 0, 0, 0),
+)
+
+
+def sign_thread(name: str) -> None:
+    """Let the kernel report transactions of the calling thread as those of ``name`` (at most 15 bytes)."""
+    _OWN_NAME.write_text(name)
 
 
 class RulesetEvents:
-    """What changes in nftables, whoever changes it."""
+    """Tells that somebody other than ``own`` (see ``sign_thread``) has changed nftables.
 
-    def __init__(self) -> None:
-        self._netlink = Netlink(NETLINK_NETFILTER, _GROUP)
+    ``netlink``: an nfnetlink socket of the namespace to be watched, which is used for nothing else at the
+    same time; one of the calling thread's namespace is opened without.
+    """
+
+    def __init__(self, own: str, netlink: Netlink | None = None) -> None:
+        self._own = own
+        self._netlink = netlink or Netlink(NETLINK_NETFILTER)
+        try:
+            self._netlink.keep(_ONLY_NEWGEN)
+            self._netlink.listen(_GROUP)
+        except OSError:
+            self._netlink.close()
+            raise
 
     def fileno(self) -> int:
         """Return the descriptor, for an event loop."""
         return self._netlink.fileno()
 
-    def read(self) -> list[tuple[int, int, str]]:
-        """Return (kind of message, family, table) of each change so far.
-
-        Raises OSError ENOBUFS if some were lost.
-        """
-        events = [(kind, body) for kind, body in self._netlink.events() if kind in STRUCTURE]
-        return [
-            (kind, body[0], _text(parse_attributes(body[4:]).get(_TABLE_ATTRIBUTE))) for kind, body in events
-        ]
+    def read(self) -> bool:
+        """Tell whether one of the transactions so far was somebody else's; some may have been lost."""
+        try:
+            events = self._netlink.events()
+        except OSError:  # ENOBUFS
+            return True
+        names = [parse_attributes(body[4:]).get(_GEN_PROC_NAME) for kind, body in events if kind == _NEWGEN]
+        return any(_text(name) != self._own for name in names)
 
     def close(self) -> None:
         """Stop listening."""
@@ -159,26 +184,30 @@ class RulesetEvents:
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """One element of a map in the kernel's encoding: parts of a concatenation are padded to four bytes."""
+    """One element of a map, or (without ``data``) of a set, in the kernel's encoding.
+
+    Parts of a concatenation are padded to four bytes.
+    """
 
     map: str
     key: bytes
-    data: bytes
+    data: bytes = b""
+    family: int = NFPROTO_IPV4
 
 
-def add_elements(netlink: Netlink, family: int, table: str, elements: Sequence[Element]) -> None:
+def add_elements(netlink: Netlink, table: str, elements: Sequence[Element]) -> None:
     """Add ``elements`` in one transaction; those that are there already with the same data stay.
 
     Raises NetlinkError: EBUSY if a key has other data, ENOENT if table or map is missing.
     """
-    requests = list(_element_requests(_NEWSETELEM, NLM_F_CREATE, family, table, elements))
+    requests = list(_element_requests(_NEWSETELEM, NLM_F_CREATE, table, elements))
     if requests:
         netlink.send_batch(_BATCH, requests, _BATCH)
 
 
-def remove_elements(netlink: Netlink, family: int, table: str, elements: Sequence[Element]) -> None:
+def remove_elements(netlink: Netlink, table: str, elements: Sequence[Element]) -> None:
     """Remove ``elements`` in one transaction; what is not there (element, map, table) is no error."""
-    requests = list(_element_requests(_DELSETELEM, 0, family, table, elements))
+    requests = list(_element_requests(_DELSETELEM, 0, table, elements))
     if not requests:
         return
     try:
@@ -188,22 +217,20 @@ def remove_elements(netlink: Netlink, family: int, table: str, elements: Sequenc
             raise
         if len(elements) > 1:
             for element in elements:
-                remove_elements(netlink, family, table, [element])
+                remove_elements(netlink, table, [element])
 
 
-def _element_requests(
-    kind: int, flags: int, family: int, table: str, elements: Sequence[Element]
-) -> Iterator[Request]:
-    by_map: dict[str, list[Element]] = {}
+def _element_requests(kind: int, flags: int, table: str, elements: Sequence[Element]) -> Iterator[Request]:
+    by_map: dict[tuple[int, str], list[Element]] = {}
     for element in elements:
-        by_map.setdefault(element.map, []).append(element)
-    for name, members in by_map.items():
+        by_map.setdefault((element.family, element.map), []).append(element)
+    for (family, name), members in by_map.items():
         for start in range(0, len(members), _CHUNK):
             encoded = [
                 nested(
                     _LIST_ELEM,
                     nested(_SET_ELEM_KEY, attribute(_DATA_VALUE, element.key)),
-                    nested(_SET_ELEM_DATA, attribute(_DATA_VALUE, element.data)),
+                    nested(_SET_ELEM_DATA, attribute(_DATA_VALUE, element.data)) if element.data else b"",
                 )
                 for element in members[start : start + _CHUNK]
             ]
@@ -249,6 +276,48 @@ def list_filter_chains(netlink: Netlink, hook: int) -> list[Chain]:
             found.append(
                 Chain(body[0], _text(values.get(_CHAIN_TABLE)), _text(values.get(_CHAIN_NAME)), drops)
             )
+    return found
+
+
+def list_comments(netlink: Netlink, family: int, table: str) -> list[tuple[str, str]]:
+    """Return (chain, comment) of every rule of ``table``, none if there is no such table."""
+    body = struct.pack(">BBH", family, 0, 0) + text(_RULE_TABLE, table)
+    found = []
+    for reply in netlink.dump(_GETRULE, body, f"list rules of nft table {table}"):
+        values = parse_attributes(reply[4:])
+        if reply[0] == family and _text(values.get(_RULE_TABLE)) == table:
+            found.append((_text(values.get(_RULE_CHAIN)), _comment(values.get(_RULE_USERDATA, b""))))
+    return found
+
+
+def list_chains(netlink: Netlink, family: int, table: str) -> set[str]:
+    """Return the names of the chains of ``table``."""
+    replies = netlink.dump(_GETCHAIN, struct.pack(">BBH", family, 0, 0), "list nft chains")
+    chains = [(reply[0], parse_attributes(reply[4:])) for reply in replies]
+    return {
+        _text(values.get(_CHAIN_NAME))
+        for found, values in chains
+        if found == family and _text(values.get(_CHAIN_TABLE)) == table
+    }
+
+
+def list_elements(netlink: Netlink, family: int, table: str, name: str) -> list[tuple[bytes, bytes]]:
+    """Return (key, data) of every element of a set or map, none if it or its table is not there."""
+    body = struct.pack(">BBH", family, 0, 0)
+    body += text(_SET_ELEM_LIST_TABLE, table) + text(_SET_ELEM_LIST_SET, name)
+    try:
+        replies = netlink.dump(_GETSETELEM, body, f"list nft set {table} {name}")
+    except NetlinkError as error:
+        if error.errno != errno.ENOENT:
+            raise
+        return []
+    found = []
+    for reply in replies:
+        listed = parse_attributes(reply[4:]).get(_SET_ELEM_LIST_ELEMENTS, b"")
+        for _, element in walk_attributes(listed):
+            values = parse_attributes(element)
+            key, data = (parse_attributes(values.get(kind, b"")) for kind in (_SET_ELEM_KEY, _SET_ELEM_DATA))
+            found.append((key.get(_DATA_VALUE, b""), data.get(_DATA_VALUE, b"")))
     return found
 
 

@@ -1,21 +1,23 @@
 """Performs network plans on the host: bridges and kernel settings. Blocking; runs in the wiring thread."""
 
+import errno
+import hashlib
 import logging
-import os
 from pathlib import Path
 from typing import Final
 
-from sampan.base.errors import HostFailure
-from sampan.kernel import links
+from sampan.base.errors import HostFailure, NotFound, NotImplementedHere
+from sampan.kernel import links, sublinks
 from sampan.kernel.netlink import Netlink
 from sampan.networks.addresses import parse_address
 from sampan.networks.defaults import HostView
 from sampan.networks.drivers.bridge import is_ours
-from sampan.networks.model import Bridge, Sysctl
+from sampan.networks.model import Bridge, Parent, Sysctl
 from sampan.networks.resolv import read_host
 
 _log = logging.getLogger(__name__)
 _SYS: Final = Path("/proc/sys")
+_ENDS: Final = ("dummy", "bridge")  # a bridge without ports leads nowhere, either
 
 
 def look_at_host(netlink: Netlink) -> HostView:
@@ -24,7 +26,7 @@ def look_at_host(netlink: Netlink) -> HostView:
     return HostView(
         links.list_links(netlink),
         links.list_addresses(netlink),
-        links.list_routes(netlink),
+        [(r.index, r.network) for r in links.list_routes(netlink) if r.network.prefixlen],
         [server for server in servers if server is not None],
     )
 
@@ -38,8 +40,9 @@ def apply_bridge(netlink: Netlink, bridge: Bridge) -> None:
     present = {link.name: link for link in links.list_links(netlink)}.get(bridge.name)
     if present is None:
         _log.info("create bridge", extra={"bridge": bridge.name, "owner": bridge.owner})
-        mac = (b"\x02\x42" + os.urandom(4)).hex(":")
-        links.create_bridge(netlink, bridge.name, mac=mac, mtu=bridge.mtu, alias=bridge.alias)
+        links.create_bridge(
+            netlink, bridge.name, mac=mac_of_bridge(bridge.alias), mtu=bridge.mtu, alias=bridge.alias
+        )
         present = next(link for link in links.list_links(netlink) if link.name == bridge.name)
     elif present.kind != "bridge":
         raise HostFailure(f"cannot use {bridge.name} for {bridge.owner}: it exists and is no bridge")
@@ -55,6 +58,11 @@ def apply_bridge(netlink: Netlink, bridge: Bridge) -> None:
     links.configure(netlink, present.index, [a for a in bridge.addresses if a not in there])
 
 
+def mac_of_bridge(alias: str) -> str:
+    """Return the MAC address of the bridge with that mark, always the same: containers remember it."""
+    return (b"\x02\x42" + hashlib.sha256(alias.encode()).digest()[:4]).hex(":")
+
+
 def remove_bridge(netlink: Netlink, bridge: Bridge) -> None:
     """Delete ``bridge`` if it is there and ours."""
     for link in links.list_links(netlink):
@@ -62,13 +70,71 @@ def remove_bridge(netlink: Netlink, bridge: Bridge) -> None:
             links.remove_link(netlink, link.index)
 
 
+def apply_parent(netlink: Netlink, parent: Parent) -> None:
+    """Make ``parent`` be there as planned; one that somebody else made is used as it is.
+
+    Raises NotFound if it must be there and is not, NotImplementedHere if the kernel has no such kind of
+    link, OSError.
+    """
+    present = {link.name: link for link in links.list_links(netlink)}
+    if parent.name in present:
+        if not present[parent.name].up and is_ours(present[parent.name].alias):
+            links.set_up(netlink, present[parent.name].index)
+        return
+    if not parent.kind:
+        raise NotFound(f"the requested parent interface {parent.name} was not found on the host")
+    _log.info("create parent link", extra={"link": parent.name, "kind": parent.kind, "owner": parent.owner})
+    if parent.kind == "vlan":
+        base = present.get(parent.base)
+        if base is None:
+            raise NotFound(f"-o parent interface was not found on the host: {parent.base}")
+        try:
+            sublinks.create_vlan(netlink, parent.name, base.index, parent.number, alias=parent.alias)
+        except OSError as error:
+            if error.errno != errno.EOPNOTSUPP:
+                raise
+            raise missing("vlan", f"sub-interface {parent.name}") from error
+        return
+    for kind in _ENDS:
+        try:
+            sublinks.create_end(netlink, parent.name, kind, alias=parent.alias)
+        except OSError as error:
+            if error.errno != errno.EOPNOTSUPP:
+                raise
+            _log.info(
+                "the kernel has no such link", extra={"kind": kind, "option": sublinks.OPTIONS.get(kind, "")}
+            )
+        else:
+            return
+    raise missing("dummy", f"a parent for {parent.owner}")
+
+
+def remove_parent(netlink: Netlink, parent: Parent) -> None:
+    """Delete ``parent`` if it is there and this network's own."""
+    for link in links.list_links(netlink):
+        if link.name == parent.name and link.alias == parent.alias:
+            links.remove_link(netlink, link.index)
+
+
+def missing(kind: str, what: str) -> NotImplementedHere:
+    """Return the error that says which option of the kernel is missing for links of ``kind``."""
+    return NotImplementedHere(f"{what}: this host's kernel has no {kind} links ({sublinks.OPTIONS[kind]})")
+
+
 def read_sysctl(key: str) -> str:
     """Return the value of the kernel setting ``key``. Raises OSError."""
     return sysctl_path(key).read_text().strip()
 
 
+def is_needless(sysctl: Sysctl) -> bool:
+    """Tell whether the kernel lacks what ``sysctl`` is about: it may have no IPv6."""
+    return sysctl.key.startswith("net.ipv6.") and not (_SYS / "net/ipv6").exists()
+
+
 def apply_sysctl(sysctl: Sysctl) -> None:
-    """Set ``sysctl`` if it has another value. Raises OSError."""
+    """Set ``sysctl`` if it has another value; a kernel without IPv6 needs none of its. Raises OSError."""
+    if is_needless(sysctl):
+        return
     before = read_sysctl(sysctl.key)
     if before != sysctl.value:
         _log.info("sysctl -w", extra={"key": sysctl.key, "value": sysctl.value, "before": before})

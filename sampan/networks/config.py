@@ -22,7 +22,8 @@ class NetworkConfig:
     """Settings by the names of dockerd's options.
 
     ``bridge`` "" means docker0, or sampan0 where another engine holds docker0; any other name is a bridge
-    that must be there and is used as it is; "none" leaves the default network out.
+    that must be there and is used as it is; "none" leaves the default network out. ``ip`` is where ports are
+    published from the default network unless a host address is given, ``publish_host`` where from any other.
     """
 
     bridge: str = ""
@@ -35,6 +36,7 @@ class NetworkConfig:
     iptables: bool = True
     userland_proxy: bool = True
     ip: IPv4Address = ANY
+    publish_host: IPv4Address = ANY
     dns: tuple[str, ...] = ()
     dns_search: tuple[str, ...] = ()
     dns_options: tuple[str, ...] = ()

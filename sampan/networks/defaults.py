@@ -16,6 +16,7 @@ from sampan.kernel.links import IpAddress, IpInterface, IpNetwork, Link
 from sampan.networks.addresses import check_link_name
 from sampan.networks.config import NetworkConfig
 from sampan.networks.drivers import bridge as driver
+from sampan.networks.drivers.options import OPTION_MTU
 from sampan.networks.ipam.subnets import choose_subnet
 from sampan.networks.model import BRIDGE, HOST, NONE, Network, PoolConfig
 
@@ -86,7 +87,7 @@ def predefined(
         driver.OPTION_MASQUERADE: _text(config.ip_masq),
         driver.OPTION_HOST_IPV4: str(config.ip),
         driver.OPTION_NAME: choose_bridge(config, host),
-        driver.OPTION_MTU: str(config.mtu),
+        OPTION_MTU: str(config.mtu),
     }
     pool = choose_pool(config, host, options[driver.OPTION_NAME], before)
     if before is None:

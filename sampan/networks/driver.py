@@ -1,6 +1,7 @@
 """What a network driver promises."""
 
-from typing import ClassVar, Protocol
+from collections.abc import Mapping
+from typing import Protocol
 
 from sampan.networks.model import Endpoint, EndpointPlan, Network, NetworkPlan
 
@@ -8,13 +9,45 @@ from sampan.networks.model import Endpoint, EndpointPlan, Network, NetworkPlan
 class NetworkDriver(Protocol):
     """Says what a network and its endpoints need, as plans; it does nothing itself.
 
-    All methods are pure: the same arguments give the same plan. ``own_namespace`` is False where a sandbox
-    is the host's own network namespace; ``addresses`` is False where endpoints get no address.
+    All methods are pure: the same arguments give the same plan.
     """
 
-    name: ClassVar[str]
-    own_namespace: ClassVar[bool]
-    addresses: ClassVar[bool]
+    @property
+    def name(self) -> str:
+        """The name that users give (``docker network create -d``)."""
+
+    @property
+    def own_namespace(self) -> bool:
+        """False where a sandbox is the host's own network namespace."""
+
+    @property
+    def addresses(self) -> bool:
+        """False where endpoints get no address."""
+
+    @property
+    def shares_mac(self) -> bool:
+        """Whether its endpoints have the MAC address of the host's link, and none of their own."""
+
+    @property
+    def publishes(self) -> bool:
+        """Whether ports of its endpoints can be published on the host."""
+
+    @property
+    def subnets(self) -> int:
+        """How many subnets of one IP version a network can have; 0: users cannot create any network."""
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The kinds of links that the kernel must have."""
+
+    def check_options(self, options: Mapping[str, str], *, internal: bool) -> None:
+        """Raise InvalidParameter if a network cannot have ``options``."""
+
+    def leads_out(self, network: Network) -> bool:
+        """Tell whether containers have a default route by ``network``."""
+
+    def routes_directly(self, network: Network) -> bool:
+        """Tell whether that route leads to the link itself, without a gateway."""
 
     def plan_network(self, network: Network) -> NetworkPlan:
         """Return what ``network`` needs of the host as long as it exists."""

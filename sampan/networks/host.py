@@ -1,6 +1,7 @@
 """The blocking half of the network service: everything that it does to the host, in its wiring thread."""
 
 import logging
+import os
 import socket
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
@@ -10,15 +11,28 @@ from pathlib import Path
 
 from sampan.base import faults
 from sampan.base.errors import EngineError, HostFailure
-from sampan.kernel import links
+from sampan.kernel import links, nft, sublinks
 from sampan.kernel.netlink import Netlink
 from sampan.networks import apply
 from sampan.networks.defaults import HostView
 from sampan.networks.dns.service import ResolverSockets
+from sampan.networks.drift import Drift, Seen, Wanted
 from sampan.networks.drivers.bridge import is_ours
 from sampan.networks.firewall.apply import Firewall
-from sampan.networks.model import Bridge, EndpointPlan, Forward, Network, NetworkPlan, Rule
-from sampan.networks.sandbox import Namespaces, Routes
+from sampan.networks.mend import Mender, look
+from sampan.networks.model import (
+    Bridge,
+    EndpointPlan,
+    Forward,
+    Member,
+    Network,
+    NetworkPlan,
+    Parent,
+    Rule,
+    SandboxLink,
+    VethLink,
+)
+from sampan.networks.sandbox import Namespaces, Routes, SeenNamespace
 
 _log = logging.getLogger(__name__)
 
@@ -29,18 +43,26 @@ class Wiring:
 
     sandbox_id: str
     path: Path | None = None
-    links: list[str] = field(default_factory=list)
+    links: list[SandboxLink] = field(default_factory=list)
     forwards: list[Forward] = field(default_factory=list)
+    members: list[Member] = field(default_factory=list)
     resolver: ResolverSockets | None = None
+
+    @property
+    def ports(self) -> list[str]:
+        """The names of its links' ends on the host."""
+        return [link.host for link in self.links if isinstance(link, VethLink)]
 
 
 class HostNetworks:
     """Opens and closes networks and sandboxes on the host. Every method runs in the wiring thread."""
 
     def __init__(self, directory: Path, *, firewall: bool) -> None:
-        self._namespaces = Namespaces(directory)
+        self.signature = f"sampan-{os.getpid()}"  # of the wiring thread's transactions of nftables
+        self._namespaces = Namespaces(directory, self.signature)
         self._firewall = Firewall() if firewall else None
         self._netlink: Netlink | None = None
+        self._mender: Mender | None = None
 
     def look(self) -> HostView:
         """Return what the host has."""
@@ -59,14 +81,18 @@ class HostNetworks:
         ``keep`` are the namespace paths and ``keep_links`` the veths of sandboxes that live on. Returns why a
         network (by id) cannot be used.
         """
+        nft.sign_thread(self.signature)
         self._netlink = Netlink()
         self._namespaces.open(keep)
+        self._mender = Mender(self._netlink, self._namespaces, self._firewall)
         broken: dict[str, str] = {}
         for network, plan in plans:
             try:
                 for bridge in plan.bridges:
                     apply.apply_bridge(self._netlink, bridge)
                     self._remove_strays(bridge.name, keep_links)
+                for parent in plan.parents:
+                    apply.apply_parent(self._netlink, parent)
             except (EngineError, OSError) as error:
                 broken[network.id] = str(error)
                 extra = {"network": network.name, "error": str(error)}
@@ -81,13 +107,33 @@ class HostNetworks:
         """
         if self._firewall is not None:
             self._firewall.apply(wanted, [bridge.name for plan in plans for bridge in plan.bridges])
+            self._namespaces.isolating = not self._firewall.between_ports
             for sysctl in (sysctl for plan in plans for sysctl in plan.sysctls):
                 apply.apply_sysctl(sysctl)
 
-    def pass_foreign(self, bridges: Sequence[str]) -> None:
-        """Look at the firewalls of others again."""
-        if self._firewall is not None:
-            self._firewall.pass_foreign(bridges)
+    def mend(self, wanted: Wanted) -> tuple[list[Drift], list[str]]:
+        """Make the host be as ``wanted``; return what had drifted, and what could not be mended."""
+        if self._mender is None:
+            return [], []
+        return self._mender.mend(wanted)
+
+    def look_at(self, wanted: Wanted) -> Seen:
+        """Return what the host has of ``wanted``. Raises OSError."""
+        return look(wanted, self._socket(), self._firewall)
+
+    def look_inside(self, path: Path | None) -> SeenNamespace:
+        """Return what the namespace bound at ``path`` (None: the host's) has. Raises OSError."""
+        return self._namespaces.look_inside(path)
+
+    def list_firewall(self, families: Collection[str]) -> str:
+        """Return the engine's tables of ``families`` in nftables' language, "" without a firewall."""
+        return self._firewall.listing(families) if self._firewall is not None else ""
+
+    def restore_resolver(self, wiring: Wiring) -> bool:
+        """Let questions reach the resolver of ``wiring`` again; tell whether they did not. Raises OSError."""
+        if wiring.path is None or wiring.resolver is None:
+            return False
+        return self._namespaces.restore_resolver(wiring.path, wiring.resolver)
 
     def close(self, plans: Sequence[NetworkPlan], *, remove: bool) -> None:
         """Let go of the kernel; with ``remove`` take everything away that ``plans`` and ``open`` made."""
@@ -97,6 +143,7 @@ class HostNetworks:
             steps.append(lambda: firewall.close(remove=remove))
         if remove:
             steps += [partial(self._remove_bridge, bridge) for plan in plans for bridge in plan.bridges]
+            steps += [partial(self._remove_parent, parent) for plan in plans for parent in plan.parents]
         failures: list[Exception] = []
         for step in steps:
             try:
@@ -123,11 +170,11 @@ class HostNetworks:
         done.
         """
         wiring.path = self._namespaces.path_of(wiring.sandbox_id)
-        wiring.links = [link.host for plan in plans for link in plan.links]
-        wanted = [link for plan in plans for link in plan.links]
+        wiring.links = [link for plan in plans for link in plan.links]
+        wiring.members += [member for plan in plans for member in plan.members]
         try:
-            wiring.resolver = self._namespaces.open_at(wiring.path, wanted, resolver=resolver)
-            self.publish(wiring.forwards)
+            wiring.resolver = self._namespaces.open_at(wiring.path, wiring.links, resolver=resolver)
+            self.publish(wiring.forwards, wiring.members)
         except OSError as error:
             raise HostFailure(_explain(error)) from error
         faults.point("networks.sandbox.files")
@@ -141,20 +188,27 @@ class HostNetworks:
         if wiring.path is None:
             return
         try:
+            wiring.members += plan.members
             for link in plan.links:
-                wiring.links.append(link.host)
+                wiring.links.append(link)
                 self._namespaces.attach(wiring.path, link)
+            self.publish((), plan.members)
             if resolver:
                 wiring.resolver = self._namespaces.open_resolver(wiring.path)
         except OSError as error:
             raise HostFailure(_explain(error)) from error
 
-    def detach(self, wiring: Wiring, link: str) -> None:
-        """Take a link from an open sandbox; one that is gone is no error. Raises HostFailure."""
+    def detach(self, wiring: Wiring, plan: EndpointPlan) -> None:
+        """Take the links of ``plan`` from an open sandbox; what is gone is no error. Raises HostFailure."""
         try:
-            if link in wiring.links:
-                self._namespaces.detach(link)
+            names = {link.inside.ifname for link in plan.links}  # routes may have changed since
+            for link in [link for link in wiring.links if link.inside.ifname in names]:
+                if wiring.path is not None:
+                    self._namespaces.detach(wiring.path, link)
                 wiring.links.remove(link)
+            if self._firewall is not None:
+                self._firewall.withdraw((), plan.members)
+            wiring.members = [member for member in wiring.members if member not in plan.members]
         except OSError as error:
             raise HostFailure(_explain(error)) from error
 
@@ -175,6 +229,12 @@ class HostNetworks:
         if wiring.path is not None:
             wiring.resolver = self._namespaces.open_resolver(wiring.path)
 
+    def require(self, kinds: Sequence[str]) -> None:
+        """Raise NotImplementedHere, naming the kernel's option, if it lacks one of these kinds of links."""
+        for kind in kinds:
+            if not sublinks.supports(self._socket(), kind):
+                raise apply.missing(kind, f"{kind} networks")
+
     def create_network(self, plan: NetworkPlan, *, bridges: Sequence[str]) -> None:
         """Make everything that ``plan`` says; ``bridges`` are those of all networks.
 
@@ -183,9 +243,11 @@ class HostNetworks:
         try:
             for bridge in plan.bridges:
                 apply.apply_bridge(self._socket(), bridge)
+            for parent in plan.parents:
+                apply.apply_parent(self._socket(), parent)
             faults.point("networks.create.bridge")
             if self._firewall is not None and plan.rules:
-                self._firewall.add(plan.rules)
+                self._firewall.add(plan.rules, plan.families)
                 self._firewall.pass_foreign(bridges)
             faults.point("networks.create.firewall")
             for sysctl in plan.sysctls:
@@ -201,6 +263,8 @@ class HostNetworks:
         try:
             for bridge in plan.bridges:
                 apply.remove_bridge(self._socket(), bridge)
+            for parent in plan.parents:
+                apply.remove_parent(self._socket(), parent)
             if self._firewall is not None and plan.rules:
                 self._firewall.take_back(plan.rules, families=families)
                 self._firewall.pass_foreign(bridges)
@@ -212,19 +276,19 @@ class HostNetworks:
             raise HostFailure("the network service is closed")
         return self._netlink
 
-    def withdraw(self, forwards: Sequence[Forward]) -> None:
-        """Take published ports out of the firewall's maps; those that are not there are no error."""
-        if self._firewall is not None and forwards:
+    def withdraw(self, forwards: Sequence[Forward], members: Sequence[Member] = ()) -> None:
+        """Take published ports and ``members`` out of the firewall; those that are not there are no error."""
+        if self._firewall is not None and (forwards or members):
             try:
-                self._firewall.withdraw(forwards)
+                self._firewall.withdraw(forwards, members)
             except OSError as error:
                 raise HostFailure(_explain(error)) from error
 
-    def publish(self, forwards: Sequence[Forward]) -> None:
-        """Put published ports into the firewall's maps."""
+    def publish(self, forwards: Sequence[Forward], members: Sequence[Member] = ()) -> None:
+        """Put published ports and ``members`` into the firewall."""
         faults.point("networks.sandbox.firewall")
-        if self._firewall is not None and forwards:
-            self._firewall.publish(forwards)
+        if self._firewall is not None and (forwards or members):
+            self._firewall.publish(forwards, members)
 
     def close_sandbox(self, wiring: Wiring) -> None:
         """Take back ``open_sandbox``, all of it or the part that was done. Raises HostFailure at the end."""
@@ -232,14 +296,18 @@ class HostNetworks:
         if wiring.resolver is not None:  # an open socket would keep the namespace
             wiring.resolver.close()
             wiring.resolver = None
-        if self._firewall is not None and wiring.forwards:
+        try:
+            self.withdraw(wiring.forwards, wiring.members)
+        except HostFailure as error:
+            failures.append(str(error))
+        if (path := wiring.path) is not None:
+            # Veths go with the namespace; a parent may be waited for, and what a plugin made is its own.
+            for link in wiring.links:
+                if not isinstance(link, VethLink):
+                    with suppress(OSError):  # it was never made, or went with its parent
+                        self._namespaces.detach(path, link)
             try:
-                self._firewall.withdraw(wiring.forwards)
-            except OSError as error:
-                failures.append(_explain(error))
-        if wiring.path is not None:
-            try:
-                self._namespaces.drop(wiring.path)
+                self._namespaces.drop(path)
             except OSError as error:
                 failures.append(_explain(error))
         if failures:
@@ -266,6 +334,10 @@ class HostNetworks:
             if link.master in masters and link.kind == "veth" and link.name not in keep:
                 with suppress(OSError):  # it goes by itself with its namespace, which was just dropped
                     links.remove_link(self._netlink, link.index)
+
+    def _remove_parent(self, parent: Parent) -> None:
+        if self._netlink is not None:
+            apply.remove_parent(self._netlink, parent)
 
     def _remove_bridge(self, bridge: Bridge) -> None:
         if self._netlink is not None:

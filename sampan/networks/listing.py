@@ -5,6 +5,7 @@ from typing import Final
 
 from sampan.base.errors import InvalidParameter
 from sampan.base.times import parse_moment_ns
+from sampan.networks.ipam.pools import describe_pools
 from sampan.networks.model import Network
 from sampan.networks.store import SandboxRow
 from sampan.wire import networks as wire
@@ -15,15 +16,7 @@ _FILTERS: Final = frozenset({"dangling", "driver", "id", "label", "name", "scope
 
 def describe(network: Network, sandboxes: Iterable[SandboxRow] = ()) -> wire.Network:
     """Return the API's document of ``network`` with the containers of ``sandboxes`` that are on it."""
-    pools = [
-        wire.IpamConfig(
-            subnet=str(pool.subnet),
-            ip_range="" if pool.range == pool.subnet else str(pool.range),
-            gateway=str(pool.gateway),
-            aux_address=pool.reserved or None,
-        )
-        for pool in network.pools
-    ]
+    pools = describe_pools(network)
     return wire.Network(
         name=network.name,
         id=network.id,
@@ -33,14 +26,15 @@ def describe(network: Network, sandboxes: Iterable[SandboxRow] = ()) -> wire.Net
         enable_ipv4=network.ipv4,
         enable_ipv6=network.ipv6,
         ipam=wire.Ipam(
+            driver=network.ipam_driver,
             options=network.ipam_options,
             config=pools or (None if network.predefined and network.name != "bridge" else []),
         ),
         internal=network.internal,
         attachable=network.attachable,
         ingress=False,
-        config_from=wire.ConfigReference(),
-        config_only=False,
+        config_from=wire.ConfigReference(network.config_from),
+        config_only=network.config_only,
         containers=dict(_attached(network, sandboxes)),
         options=dict(sorted(network.options.items())),
         labels=network.labels,
@@ -110,6 +104,7 @@ def select_unused(
         network
         for network in networks
         if not network.predefined
+        and not network.config_only
         and network.id not in used
         and all(parse_moment_ns(network.created) <= moment for moment in until)
         and all(_labelled(network.labels, wanted) for wanted in filters.get("label", ()))

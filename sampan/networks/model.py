@@ -20,7 +20,8 @@ PREDEFINED: Final = frozenset({BRIDGE, HOST, NONE})
 class PoolConfig:
     """A prefix of a network: where addresses are leased (``range``), and the gateway's own.
 
-    ``automatic``: the engine chose the subnet, so that containers cannot ask for addresses in it.
+    ``automatic``: the engine chose the subnet, so that containers cannot ask for addresses in it. ``id``:
+    what an IPAM plugin calls the pool.
     """
 
     subnet: IpNetwork
@@ -28,6 +29,7 @@ class PoolConfig:
     gateway: IpAddress
     reserved: dict[str, str] = field(default_factory=dict)  # auxiliary addresses by name
     automatic: bool = False
+    id: str = ""
 
     @property
     def interface(self) -> IpInterface:
@@ -62,6 +64,9 @@ class Network:
     ipv4: bool = True
     ipv6: bool = False
     ipam_options: dict[str, str] | None = None
+    ipam_driver: str = "default"
+    config_only: bool = False
+    config_from: str = ""
 
     @property
     def predefined(self) -> bool:
@@ -80,11 +85,20 @@ def link_name(endpoint_id: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Joined:
+    """What a plugin gave an endpoint: the host's link ``source`` ("": none) and further routes."""
+
+    source: str
+    routes: tuple[tuple[IpNetwork, IpAddress | None], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Endpoint:
     """One attachment of a sandbox to a network. ``ifname`` is the interface's name in the sandbox.
 
     The gateways are the network's, whether or not this endpoint has the default route; None where the network
-    leads nowhere. ``extra`` are link-local addresses that were asked for.
+    leads nowhere, or where it leads out without one (``direct``). ``extra`` are link-local addresses that
+    were asked for, ``sysctls`` settings of the interface (``net.ipv4.conf.IFNAME.forwarding=1``).
     """
 
     id: str
@@ -96,6 +110,9 @@ class Endpoint:
     address6: IPv6Interface | None = None
     gateway6: IPv6Address | None = None
     extra: tuple[IpInterface, ...] = ()
+    sysctls: tuple[str, ...] = ()
+    direct: bool = False
+    joined: Joined | None = None
 
     @property
     def link(self) -> str:
@@ -112,16 +129,33 @@ class Endpoint:
         """Where a default route would lead, by family."""
         return tuple(gateway for gateway in (self.gateway, self.gateway6) if gateway is not None)
 
+    @property
+    def default_routes(self) -> dict[int, IpAddress | None]:
+        """The default routes that it can have, by IP version: a gateway, or None for the link itself."""
+        if self.direct:
+            return {address.version: None for address in self.addresses}
+        return {gateway.version: gateway for gateway in self.gateways}
+
+    @property
+    def direct_versions(self) -> tuple[int, ...]:
+        """The IP versions whose default route would lead to the link itself."""
+        return tuple(version for version, gateway in self.default_routes.items() if gateway is None)
+
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """A published port: what arrives at ``host`` (0.0.0.0: any address) goes to ``target``."""
+    """A published port: what arrives at ``host`` (0.0.0.0: any address) goes to ``target``.
+
+    Host port 0: it is published where the container is, without translation (a routed network). ``open``:
+    those who may, reach ``target`` directly.
+    """
 
     protocol: str  # tcp, udp, sctp
     host: IpAddress
     host_port: int
     target: IpAddress
     target_port: int
+    open: bool = False
 
     def __str__(self) -> str:
         """Write it as Docker does in messages: ``0.0.0.0:8080:172.17.0.2:80/tcp``."""
@@ -131,7 +165,7 @@ class Forward:
     @property
     def by_nat(self) -> bool:
         """Whether the firewall carries it; the rest is the proxy's."""
-        return self.host.version == self.target.version == 4
+        return self.host.version == self.target.version and self.host_port != 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,32 +205,119 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
-class VethLink:
-    """Effect: a veth pair from ``bridge`` to ``ifname`` in the sandbox, with addresses and default routes."""
+class Member:
+    """Effect: a set of the engine's table has an element; it comes and goes with a sandbox.
 
-    host: str
-    bridge: str
-    ifname: str
-    mac: str
-    mtu: int
-    addresses: tuple[IpInterface, ...]
-    gateways: tuple[IpAddress, ...]
-    isolated: bool
+    ``text`` is the element in nftables' language, ``key`` in the kernel's encoding.
+    """
+
+    set: str
+    text: str
+    key: bytes
+    owner: str
+    reason: str
+    family: str = "ip"
+
+    @property
+    def rule(self) -> Rule:
+        """The same as a rule."""
+        return Rule("", f"element {self.set} {{ {self.text} }}", self.owner, self.reason, self.family)
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """Effect: link ``name`` exists, which interfaces of containers sit on.
+
+    ``kind``: ``vlan`` (tag ``number`` of the link ``base``), ``dummy`` (it leads nowhere), or "" for one
+    that must be there. ``alias`` marks it as ours.
+    """
+
+    name: str
+    kind: str
+    base: str
+    number: int
+    alias: str
     owner: str
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
+class Inside:
+    """What an interface is given in its sandbox, whatever kind of link it is.
+
+    ``direct``: IP versions whose default route leads to the link itself; ``routes``: further routes.
+    """
+
+    ifname: str
+    mac: str
+    mtu: int
+    addresses: tuple[IpInterface, ...]
+    gateways: tuple[IpAddress, ...]
+    owner: str
+    reason: str
+    direct: tuple[int, ...] = ()
+    sysctls: tuple[str, ...] = ()
+    routes: tuple[tuple[IpNetwork, IpAddress | None], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class VethLink:
+    """Effect: a veth pair ``host`` from ``bridge`` to an interface of the sandbox.
+
+    ``isolated``: neighbours do not talk to each other. The bridge sees to that where the firewall cannot.
+    """
+
+    host: str
+    bridge: str
+    isolated: bool
+    inside: Inside
+
+
+@dataclass(frozen=True, slots=True)
+class SubLink:
+    """Effect: an interface of the sandbox on the host's link ``parent``; ``source`` is its first name."""
+
+    source: str
+    kind: str  # macvlan, ipvlan
+    parent: str
+    mode: str
+    flag: str
+    inside: Inside
+
+
+@dataclass(frozen=True, slots=True)
+class MovedLink:
+    """Effect: a plugin's link ``source`` on the host moves into the sandbox; it comes back at the end."""
+
+    source: str
+    inside: Inside
+
+
+SandboxLink = VethLink | SubLink | MovedLink
+
+
+@dataclass(frozen=True, slots=True)
 class NetworkPlan:
-    """All that a network needs of the host, whoever is attached; ``sysctls`` are set behind ``rules``."""
+    """All that a network needs of the host, whoever is attached; ``sysctls`` are set behind ``rules``.
+
+    ``families``: the tables of the firewall that it needs, also where it has no rule of its own in them.
+    """
 
     bridges: tuple[Bridge, ...] = ()
+    parents: tuple[Parent, ...] = ()
     sysctls: tuple[Sysctl, ...] = ()
     rules: tuple[Rule, ...] = ()
+    families: tuple[str, ...] = ()
+
+    @property
+    def links(self) -> list[str]:
+        """The names of its links on the host."""
+        return [bridge.name for bridge in self.bridges] + [parent.name for parent in self.parents]
 
 
 @dataclass(frozen=True, slots=True)
 class EndpointPlan:
     """All that an endpoint needs of the host and of its sandbox."""
 
-    links: tuple[VethLink, ...] = ()
+    links: tuple[SandboxLink, ...] = ()
+    members: tuple[Member, ...] = ()

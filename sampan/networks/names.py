@@ -52,6 +52,10 @@ class Names:
             held.resolver.views = views
             held.resolver.forwards = bool(held.dns) or held.gateway() is not None
 
+    def zone(self, network: str) -> Zone | None:
+        """Return the zone of the network with the id ``network``; None if nobody is on it."""
+        return self._zones.get(network)
+
     def remove(self, attached: Attachment, container: str) -> None:
         """Forget the names of ``container`` on one network."""
         if (zone := self._zones.get(attached.network.id)) is not None:

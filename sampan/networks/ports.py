@@ -7,7 +7,7 @@ published port, so that another program cannot take it unnoticed (NAT would shad
 import errno
 import os
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
@@ -150,18 +150,27 @@ class HostPorts:
         self._held: dict[tuple[str, int], dict[IpAddress, str]] = {}
         self._last: dict[tuple[IpAddress, str, int, int], int] = {}
 
-    def reserve(self, request: PortRequest, target: IpAddress, holder: str) -> list[Reservation]:
+    def reserve(
+        self,
+        request: PortRequest,
+        targets: Mapping[IpAddress, IpAddress],
+        holder: str,
+        *,
+        open_: bool = False,
+    ) -> list[Reservation]:
         """Take one host port for ``request`` on all its addresses, for the container named ``holder``.
+
+        ``targets``: where each address leads to; ``open_``: that may be reached directly, too.
 
         Raises PortTaken in Docker's words, with the name of whoever has the port.
         """
         if request.first and request.first == request.last:
             self._check(request, request.first)
-            return self._bind(request, request.first, target, holder)
+            return self._bind(request, request.first, targets, holder, open_=open_)
         for attempt in range(_TRIES):
             port = self._choose(request)
             try:
-                return self._bind(request, port, target, holder)
+                return self._bind(request, port, targets, holder, open_=open_)
             except PortTaken:
                 if attempt == _TRIES - 1:
                     raise
@@ -226,11 +235,19 @@ class HostPorts:
                 return port
         raise PortTaken("all ports are allocated")
 
-    def _bind(self, request: PortRequest, port: int, target: IpAddress, holder: str) -> list[Reservation]:
+    def _bind(
+        self,
+        request: PortRequest,
+        port: int,
+        targets: Mapping[IpAddress, IpAddress],
+        holder: str,
+        *,
+        open_: bool,
+    ) -> list[Reservation]:
         made: list[Reservation] = []
         try:
             for host in request.hosts:
-                forward = Forward(request.protocol, host, port, target, request.port)
+                forward = Forward(request.protocol, host, port, targets[host], request.port, open=open_)
                 made.append(Reservation(forward, self._open(forward)))
                 self._held.setdefault((request.protocol, port), {})[host] = holder
         except BaseException:

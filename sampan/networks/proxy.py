@@ -37,6 +37,11 @@ class PortProxy:
         self._loop = asyncio.get_running_loop()
         self._watch()
 
+    @property
+    def forward(self) -> Forward:
+        """What it serves."""
+        return self._forward
+
     def _watch(self) -> None:
         if not self._closed:
             serve = self._receive if self._forward.protocol == "udp" else self._accept

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from sampan.base.errors import InvalidParameter, NotImplementedHere
+from sampan.base.errors import Forbidden, InvalidParameter
 from sampan.networks import hosts
 from sampan.networks.addresses import check_link_name, parse_address, parse_mac
 from sampan.networks.model import Network
@@ -13,7 +13,8 @@ from sampan.networks.ports import exposed_only, plan_ports
 from sampan.wire.containers import EndpointSettings, PortMap
 
 OPTION_IFNAME: Final = "com.docker.network.endpoint.ifname"
-_OPTIONS: Final = "com.docker.network.endpoint."  # others mean nothing to the drivers here, as in Docker
+OPTION_SYSCTLS: Final = "com.docker.network.endpoint.sysctls"
+_SYSCTL_NAME: Final = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,8 @@ class SandboxRequest:
 
     ``mode`` is ``bridge``, ``default``, ``host``, ``none`` or a network's name or id; it counts where
     ``endpoints``, by name or id, are empty, unless ``detached``: then it was taken off every network.
-    ``links`` are resolved by the caller: ``name:alias:address``. Empty dns fields stand for the daemon's
+    ``links`` are resolved by the caller: ``name:alias:address``; ``reaches`` are the ports that they lead
+    to, as (address, ``80/tcp``). Empty dns fields stand for the daemon's
     settings.
     """
 
@@ -43,6 +45,7 @@ class SandboxRequest:
     links: Sequence[str]
     files: Path = field(default_factory=Path)
     detached: bool = False
+    reaches: Sequence[tuple[str, str]] = ()
 
     def settings(self, network: Network) -> EndpointSettings:
         """Return what was asked for on ``network``, by its name or id."""
@@ -82,6 +85,8 @@ def check_request(request: SandboxRequest, networks: Sequence[Network]) -> None:
 
 def check_endpoint(settings: EndpointSettings, network: Network) -> None:
     """Raise InvalidParameter, with every complaint in Docker's words, if ``settings`` cannot be met."""
+    if network.config_only:
+        raise Forbidden("cannot create endpoint on configuration-only network")
     errors: list[str] = []
     wanted = settings.ipam_config
     if wanted is not None:
@@ -100,16 +105,34 @@ def check_endpoint(settings: EndpointSettings, network: Network) -> None:
         linked, _, alias = link.partition(":")
         if not linked or ":" in alias:
             errors.append(f"bad format for links: {link}")
+    options = settings.driver_opts or {}
+    errors += [complaint for text in endpoint_sysctls(settings) if (complaint := _sysctl_error(text))]
     if errors:
         raise InvalidParameter("invalid endpoint settings:\n" + "\n".join(errors))
     if settings.mac_address:
         parse_mac(settings.mac_address)
-    options = settings.driver_opts or {}
-    for option in options:
-        if option.startswith(_OPTIONS) and option != OPTION_IFNAME:
-            raise NotImplementedHere(f"driver option {option} of network {network.name} is not supported")
     if ifname := options.get(OPTION_IFNAME):
         check_link_name(ifname)
+
+
+def endpoint_sysctls(settings: EndpointSettings) -> tuple[str, ...]:
+    """Return the settings of the interface that are asked for: ``net.ipv4.conf.IFNAME.forwarding=1``."""
+    text = (settings.driver_opts or {}).get(OPTION_SYSCTLS, "")
+    return tuple(text.split(",")) if text else ()
+
+
+def _sysctl_error(text: str) -> str:
+    key, equals, value = text.partition("=")
+    parts = key.split(".", 4)
+    # The command line lowers the letters of IFNAME.
+    fits = len(parts) == 5 and parts[0] == "net" and parts[1] in {"ipv4", "ipv6", "mpls"}
+    fits = fits and bool(equals) and value.isprintable() and parts[3] in {"IFNAME", "ifname"}
+    if fits and all(part and _SYSCTL_NAME.issuperset(part) for part in (parts[2], parts[4])):
+        return ""
+    return (
+        f"unrecognised network interface sysctl '{text}'; represent 'net.X.Y.ethN.Z=V' as "
+        "'net.X.Y.IFNAME.Z=V', 'X' must be 'ipv4', 'ipv6' or 'mpls'"
+    )
 
 
 def _fixed_errors(text: str, version: int, network: Network) -> list[str]:

@@ -8,7 +8,7 @@ sandboxes of containers that live and takes back everything else.
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from ipaddress import IPv6Network
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Final, ParamSpec, TypeVar
 from sampan.base import faults
 from sampan.base.errors import EngineError, Forbidden, HostFailure, InvalidParameter, NotFound
 from sampan.base.events import EventBus
+from sampan.base.plugins import PluginFolders
 from sampan.base.state import StateDB
 from sampan.base.tasks import Tasks
 from sampan.base.threads import blocking
@@ -25,31 +26,29 @@ from sampan.kernel.links import IpAddress
 from sampan.kernel.threads import DedicatedThread
 from sampan.networks import create, defaults, files, listing
 from sampan.networks.config import NetworkConfig
-from sampan.networks.drivers import DRIVERS
-from sampan.networks.endpoint import Attachment, Held, addresses_of, adopt, attach
+from sampan.networks.desired import Desired
+from sampan.networks.endpoint import Attachment, Held, addresses_of, adopt, attach, reaches
 from sampan.networks.errors import ActiveEndpoints, AlreadyConnected, NotConnected
-from sampan.networks.firewall import rules
 from sampan.networks.firewall.apply import forget_flows
-from sampan.networks.firewall.watch import FirewallWatch
 from sampan.networks.forwarding import enable_forwarding, restore_forwarding
+from sampan.networks.healing import Healing
 from sampan.networks.host import HostNetworks, ipv6_available
 from sampan.networks.ipam.leases import AddressPools
 from sampan.networks.model import (
     BRIDGE,
     HOST,
     NONE,
-    EndpointPlan,
     Forward,
     Network,
-    NetworkPlan,
-    Rule,
-    link_name,
 )
 from sampan.networks.names import Names
+from sampan.networks.plugins import NetworkPlugins
 from sampan.networks.publish import Publisher
 from sampan.networks.request import SandboxRequest, check_endpoint, check_request
 from sampan.networks.store import NetworkStore, PortRow, Sandbox, SandboxRow
+from sampan.networks.views import NetworkViews
 from sampan.wire import networks as wire
+from sampan.wire.containers import PortMap
 
 __all__ = ["NetworkConfig", "NetworksService", "Sandbox", "SandboxRequest"]
 
@@ -64,24 +63,39 @@ _ULA: Final = "ula"
 class NetworksService:
     """Networks of this host, and sandboxes by container id."""
 
-    def __init__(self, exec_root: Path, state: StateDB, events: EventBus, config: NetworkConfig) -> None:
+    def __init__(
+        self,
+        exec_root: Path,
+        state: StateDB,
+        events: EventBus,
+        config: NetworkConfig,
+        plugins: PluginFolders | None = None,
+    ) -> None:
         self._store = NetworkStore(state)
         self._events = events
         self._config = config
         self._host = HostNetworks(exec_root / "netns", firewall=config.iptables)
         self._publisher = Publisher(config)
         self._names = Names()
+        self._plugins = NetworkPlugins(plugins)
         self._thread: DedicatedThread | None = None
         self._pools: dict[str, AddressPools] = {}
         self._open_sandboxes: dict[str, Held] = {}
         self._broken: dict[str, str] = {}
+        self._desired = Desired(self._store, config, self._plugins, self._open_sandboxes, self._broken)
         self._dying: set[str] = set()
         self._reaper: asyncio.TimerHandle | None = None
         self._tasks = Tasks("networks")
-        self._watch: FirewallWatch | None = None
+        self._healing: Healing | None = None
         self._changing = asyncio.Lock()  # one network comes or goes at a time
         self._ipv6 = False
-        self._router = True
+
+    @property
+    def views(self) -> NetworkViews:
+        """What others may look at."""
+        return NetworkViews(
+            self._desired, self._open_sandboxes, self._names, self._host, self.find, self._on_host
+        )
 
     async def open(self, keep: Collection[str] = ()) -> None:
         """Set the networks up, adopt the sandboxes of the containers ``keep``, take back all others.
@@ -105,20 +119,29 @@ class NetworksService:
         view = await thread.call(self._host.look)
         networks = defaults.predefined(self._store.networks, self._config, view, in_use=in_use)
         self._store.replace_predefined(networks)
-        self._pools = {network.id: AddressPools(network) for network in self._store.networks.values()}
-        for container in [container for container in self._store.sandboxes if container not in keep]:
+        self._pools = {n.id: self._plugins.pools_of(n) for n in self._store.networks.values()}
+        for container, row in [(c, row) for c, row in self._store.sandboxes.items() if c not in keep]:
+            self._plugins.forget(row, self._store.networks)
             self._store.remove_sandbox(container)
         for row in rows:
             self._adopt(row)
         live = self._open_sandboxes.values()
-        self._router = not self._config.ip_forward or enable_forwarding(self._store)
-        self._broken = await thread.call(
+        self._desired.router = not self._config.ip_forward or enable_forwarding(self._store)
+        self._broken |= await thread.call(
             self._host.open,
-            list(self._plans()),
+            list(self._desired.plans()),
             keep={str(held.wiring.path) for held in live},
-            keep_links={link for held in live for link in held.wiring.links},
+            keep_links={port for held in live for port in held.wiring.ports},
         )
         await self._put_firewall(thread)
+        self._healing = Healing(
+            self._host,
+            thread,
+            self._events,
+            self._desired.wanted,
+            self._desired.owns,
+            self._store.networks.values,
+        )
         for held in list(live):
             await self._publisher.serve(held)
             if held.needs_names:
@@ -129,9 +152,9 @@ class NetworksService:
         """Stop serving. Open sandboxes and the networks stay, unless ``remove``: then nothing is left."""
         if self._thread is None:
             return
-        if self._watch is not None:
-            self._watch.close()
-            self._watch = None
+        if self._healing is not None:
+            await self._healing.close()
+            self._healing = None
         if self._reaper is not None:
             self._reaper.cancel()
             self._reaper = None
@@ -141,11 +164,13 @@ class NetworksService:
             await self._names.close(held)
             await self._publisher.close(held)
         self._open_sandboxes.clear()
+        self._broken.clear()
         await self._tasks.close()
+        await self._plugins.close()
         thread, self._thread = self._thread, None
         try:
             await thread.call(self._host.remove_links, frozenset(self._dying))
-            await thread.call(self._host.close, [plan for _, plan in self._plans()], remove=remove)
+            await thread.call(self._host.close, [plan for _, plan in self._desired.plans()], remove=remove)
             if remove:
                 restore_forwarding(self._store)
         finally:
@@ -170,13 +195,17 @@ class NetworksService:
             self._require_usable(network)
         held = self._open_sandboxes[request.container] = Held(request.container, request.name)
         held.dns = tuple(request.dns)
+        held.reaches = reaches(request)
         async with Undo() as undo:
             undo.add(self.close_sandbox, request.container)
             for network in networks:
-                attach(request, network, self._pools.get(network.id), held)
+                await self._attach(request, network, held)
             faults.point("networks.sandbox.ports")
             ports = await self._publisher.reserve(request, held)
+            held.wiring.members = held.members()
             await self._wire(request, networks, held)
+            if any(each.plugin for each in held.attachments.values()):
+                await self._join(request, held)
             faults.point("networks.sandbox.state")
             sandbox = Sandbox(
                 container=request.container,
@@ -187,7 +216,7 @@ class NetworksService:
             )
             self._save(held, sandbox)
             if held.wiring.resolver is not None:
-                self._names.open(held, self._thread, self._host)
+                self._open_names(held)
             self._names.renew(held)
             await self._publisher.serve(held)
             self._forget_flows(held.wiring.forwards)
@@ -205,6 +234,7 @@ class NetworksService:
         held = self._open_sandboxes.get(container)
         if held is None:
             return
+        held.closing = True
         self._names.forget(held)
         await self._names.close(held)
         await self._publisher.stop(held)
@@ -214,11 +244,12 @@ class NetworksService:
         finally:
             self._publisher.release(held)
             for attached in held.attachments.values():
+                await self._plugins.leave(attached)
                 attached.give_back()
             self._open_sandboxes.pop(container, None)
             row = self._store.sandboxes.get(container)
             self._store.remove_sandbox(container)
-            self._watch_dying(held.wiring.links)
+            self._watch_dying(held.wiring.ports)
             self._forget_flows(held.wiring.forwards)
             if row is not None:
                 for attached in held.attachments.values():
@@ -239,15 +270,46 @@ class NetworksService:
         row = self._store.sandboxes[request.container]
         async with Undo() as undo:
             undo.add(self._detach, request, network.id)
-            attached = attach(request, network, self._pools.get(network.id), held)
-            plan = self._plan(attached, default_route=False)
+            attached = await self._attach(request, network, held)
+            await self._plugins.join(request, attached, str(held.wiring.path or ""))
+            plan = attached.plan(default_route=False)
             resolver = held.needs_names and held.wiring.resolver is None
             await self._on_host(self._host.attach, held.wiring, plan, resolver=resolver)
             if resolver:
-                self._names.open(held, self._thread, self._host)
+                self._open_names(held)
             await self._settle(request, held, before, row.sandbox, had_names=had)
         self._announce("connect", network, request.container)
         return row.sandbox
+
+    async def change_ports(self, request: SandboxRequest, add: PortMap, remove: Sequence[Forward]) -> Sandbox:
+        """Publish ``add`` from the open sandbox of ``request``, and ``remove`` no longer; all or nothing.
+
+        The other ports, and connections through them, are not touched. Raises InvalidParameter, PortTaken
+        (the holder is named), HostFailure.
+        """
+        held, row = self._held(request.container), self._store.sandboxes[request.container]
+        new = await self._publisher.add(request, held, add)
+        async with Undo() as undo:
+            undo.add(self._publisher.settle, request, held)
+            undo.add(self._publisher.give_back, held, new)
+            undo.add(self._on_host, self._host.withdraw, new)
+            self._publisher.settle(request, held)
+            await self._on_host(self._host.publish, new)
+            faults.point("networks.ports.published")
+        held.wiring.forwards = [forward for forward in held.wiring.forwards if forward not in remove]
+        await self._on_host(self._host.withdraw, remove)
+        await self._publisher.give_back(held, remove)
+        if shared := [r.forward for r in held.reservations if r.forward.open and remove]:
+            await self._on_host(self._host.publish, shared)  # several ports may lead to the same place
+        await self._publisher.serve(held)
+        row.sandbox.ports = self._publisher.settle(request, held)
+        self._save(held, row.sandbox)
+        self._forget_flows([*new, *remove], ended=remove)
+        return row.sandbox
+
+    def forwards(self, container: str) -> list[Forward]:
+        """Return the published ports of the open sandbox of ``container``."""
+        return [reservation.forward for reservation in self._held(container).reservations]
 
     async def disconnect(self, request: SandboxRequest, name: str) -> Sandbox:
         """Detach the open sandbox of ``request`` from network ``name``.
@@ -271,8 +333,9 @@ class NetworksService:
         row = self._store.sandboxes[request.container]
         self._names.remove(attached, held.container)
         try:
-            await self._on_host(self._host.detach, held.wiring, attached.endpoint.link)
+            await self._on_host(self._host.detach, held.wiring, attached.plan(default_route=False))
         finally:
+            await self._plugins.leave(attached)
             attached.give_back()
         await self._settle(request, held, before, row.sandbox, had_names=had)
 
@@ -286,14 +349,7 @@ class NetworksService:
         had_names: bool,
     ) -> None:
         """Make everything that depends on several networks follow a change: routes, ports, names, files."""
-        gateway = held.gateway()
-        routes: dict[int, tuple[str, IpAddress] | None] = {4: None, 6: None}
-        if gateway is not None:
-            endpoint = gateway.endpoint
-            routes |= {found.version: (endpoint.ifname, found) for found in endpoint.gateways}
-        if not self._ipv6:
-            del routes[6]
-        await self._on_host(self._host.set_routes, held.wiring, routes)
+        await self._set_routes(held)
         old = held.wiring.forwards
         ports = await self._publisher.follow(request, held, sandbox.ports)
         if ports is not None:
@@ -314,6 +370,37 @@ class NetworksService:
             after=addresses_of(held.attachments.values()),
             resolver=(had_names, held.needs_names),
         )
+
+    async def _set_routes(self, held: Held) -> None:
+        """Let the default routes of an open sandbox lead where they lead now."""
+        routes: dict[int, tuple[str, IpAddress | None] | None] = {4: None, 6: None}
+        if (gateway := held.gateway()) is not None:
+            endpoint = gateway.endpoint
+            routes |= {v: (endpoint.ifname, found) for v, found in endpoint.default_routes.items()}
+        if not self._ipv6:
+            del routes[6]
+        await self._on_host(self._host.set_routes, held.wiring, routes)
+
+    async def _attach(self, request: SandboxRequest, network: Network, held: Held) -> Attachment:
+        """Make the endpoint of ``request`` on ``network``; its addresses may be a plugin's."""
+        leased = await self._plugins.lease(request, network, held, self._open_sandboxes.values())
+        pools = self._pools.get(network.id)
+        try:
+            return attach(request, network, self._plugins.driver_of(network), pools, held, leased)
+        except BaseException:
+            if leased is not None and pools is not None:
+                pools.give_back(*leased)
+            raise
+
+    async def _join(self, request: SandboxRequest, held: Held) -> None:
+        """Give an open sandbox the links that plugins make, and its default routes by them."""
+        for attached in held.attachments.values():
+            if await self._plugins.join(request, attached, str(held.wiring.path or "")):
+                plan = attached.plan(default_route=False)
+                await self._on_host(self._host.attach, held.wiring, plan, resolver=False)
+        await self._set_routes(held)
+        if (gateway := held.gateway()) is not None:
+            await self._plugins.publish(request, gateway)
 
     def sandbox(self, container: str) -> Sandbox | None:
         """Return the open sandbox of ``container``, None if it has none."""
@@ -344,22 +431,34 @@ class NetworksService:
     async def _create_network(self, body: wire.CreateNetwork) -> wire.CreatedNetwork:
         async with self._changing:
             create.check_create(body, self._store.networks.values())
+            wanted = create.follow_config(body, self._store.networks.values())
+            driver = await self._plugins.find("null" if body.config_only else wanted.driver or "bridge")
             view = await self._on_host(self._host.look)
-            bridge = (body.options or {}).get("com.docker.network.bridge.name", "")
-            around = create.Surroundings(
-                networks=list(self._store.networks.values()),
-                default_pools=self._config.default_address_pools,
-                occupied=lambda: view.occupied(bridge),
-                ula=self._own_ula,
-                ipv6=self._ipv6,
-            )
-            network = create.plan_create(body, around)
-            plan = DRIVERS[network.driver].plan_network(network)
+            if not body.config_only:
+                await self._on_host(self._host.require, driver.needs)
+            bridge = (wanted.options or {}).get("com.docker.network.bridge.name", "")
             async with Undo() as undo:
-                undo.add(self._remove, network)
+                given = await self._plugins.request_pools(wanted)
+                if given is not None and wanted.ipam is not None:
+                    undo.add(self._plugins.release_pools, wanted.ipam.driver, given)
+                around = create.Surroundings(
+                    networks=list(self._store.networks.values()),
+                    default_pools=self._config.default_address_pools,
+                    occupied=lambda: view.occupied(bridge),
+                    ula=self._own_ula,
+                    drivers=self._plugins.drivers,
+                    ipv6=self._ipv6,
+                    given=given,
+                )
+                network = create.plan_create(body, around)
+                plan = driver.plan_network(network)
+                undo.add(partial(self._remove, plugins=False), network)
                 self._store.save_network(network)
-                self._pools[network.id] = AddressPools(network)
-                await self._on_host(self._host.create_network, plan, bridges=self._bridges())
+                self._pools[network.id] = self._plugins.pools_of(network)
+                await self._on_host(self._host.create_network, plan, bridges=self._desired.bridges())
+                await self._plugins.create(network)
+            if self._healing is not None:
+                self._healing.follow(plan.sysctls)
         self._announce("create", network)
         return wire.CreatedNetwork(network.id)
 
@@ -379,25 +478,36 @@ class NetworksService:
             }
             if active:
                 raise ActiveEndpoints(network.name, active)
+            if network.config_only and any(
+                other.config_from in {network.name, network.id} for other in self._store.networks.values()
+            ):
+                raise Forbidden(f'configuration network "{network.name}" is in use')
             self._broken[network.id] = "it is being removed"
             await self._remove(network)
         self._announce("destroy", network)
         return network
 
-    async def _remove(self, network: Network) -> None:
-        """Take a network off the host and out of the store, whatever there is of it."""
+    async def _remove(self, network: Network, *, plugins: bool = True) -> None:
+        """Take a network off the host and out of the store, whatever there is of it; ``plugins`` hear it."""
         self._broken[network.id] = "it is being removed"
-        plan = DRIVERS[network.driver].plan_network(network)
+        plan = self._plugins.driver_of(network).plan_network(network)
+        if self._healing is not None:
+            self._healing.forget(plan.sysctls)
         try:
-            others = [other for known, other in self._plans() if known.id != network.id]
-            families = {rule.family for other in others for rule in other.rules}
-            await self._on_host(self._host.remove_network, plan, bridges=self._bridges(), families=families)
+            others = [other for known, other in self._desired.plans() if known.id != network.id]
+            families = {family for other in others for family in other.families}
+            await self._on_host(
+                self._host.remove_network, plan, bridges=self._desired.bridges(), families=families
+            )
         except HostFailure as error:  # somebody took a part of it away, or it was never made
             _log.info("rules are renewed", extra={"network": network.name, "error": str(error)})
             if self._thread is not None:
                 await self._put_firewall(self._thread)
+        if plugins:
+            await self._plugins.remove(network)
         self._store.remove_network(network.id)
         self._pools.pop(network.id, None)
+        self._desired.forget(network.id)
         self._names.drop(network.id)
         self._broken.pop(network.id, None)
 
@@ -493,10 +603,6 @@ class NetworksService:
             networks = {id_: network for id_, network in networks.items() if id_ in wanted}
         return list(networks.values())
 
-    def _plan(self, attached: Attachment, *, default_route: bool) -> EndpointPlan:
-        driver = DRIVERS[attached.network.driver]
-        return driver.plan_endpoint(attached.network, attached.endpoint, default_route=default_route)
-
     def _save(self, held: Held, sandbox: Sandbox) -> None:
         """Keep the sandbox as it is now."""
         attachments = list(held.attachments.values())
@@ -508,13 +614,15 @@ class NetworksService:
                 [PortRow.of(forward) for forward in held.wiring.forwards],
                 interfaces={attached.network.name: attached.endpoint.ifname for attached in attachments},
                 dns=list(held.dns),
+                sources={a.network.name: a.endpoint.joined.source for a in attachments if a.endpoint.joined},
+                reaches=list(held.reaches),
             )
         )
 
     async def _wire(self, request: SandboxRequest, networks: Sequence[Network], held: Held) -> None:
         if self._thread is None:
             raise HostFailure(f"{_SETUP}: the network service is closed")
-        own = all(DRIVERS[network.driver].own_namespace for network in networks)
+        own = all(self._plugins.driver_of(network).own_namespace for network in networks)
         write_files = partial(
             files.write_files,
             request,
@@ -529,7 +637,7 @@ class NetworksService:
             await self._thread.call(write_files)
             return
         gateway = held.gateway()
-        plans = [self._plan(each, default_route=each is gateway) for each in held.attachments.values()]
+        plans = [each.plan(default_route=each is gateway) for each in held.attachments.values()]
         try:
             await self._thread.call(
                 self._host.open_sandbox, held.wiring, plans, write_files, resolver=held.needs_names
@@ -546,55 +654,25 @@ class NetworksService:
 
     # The firewall
 
-    def _plans(self) -> Iterator[tuple[Network, NetworkPlan]]:
-        for network in self._store.networks.values():
-            yield network, DRIVERS[network.driver].plan_network(network)
-
-    def _bridges(self) -> list[str]:
-        plans = (plan for network, plan in self._plans() if network.id not in self._broken)
-        return [bridge.name for plan in plans for bridge in plan.bridges]
-
-    def plan_firewall(self) -> list[Rule]:
-        """Return all rules that the engine wants: its own, those of networks and of published ports."""
-        plans = [plan for network, plan in self._plans() if network.id not in self._broken]
-        wanted = [rule for plan in plans for rule in plan.rules]
-        bases = [rules.plan_base(f) for f in rules.FAMILIES if any(rule.family == f for rule in wanted)]
-        wanted = [rule for base in bases or [rules.plan_base()] for rule in base] + wanted
-        if not self._router:
-            wanted += rules.plan_no_routing()
-        for held in self._open_sandboxes.values():
-            forwards = (forward for forward in held.wiring.forwards if forward.by_nat)
-            wanted += [rules.plan_forward(forward, f"container {held.name}") for forward in forwards]
-        return wanted
-
     async def _put_firewall(self, thread: DedicatedThread) -> None:
-        """Put the rules in place and watch over them; without nftables, networks that need it are broken."""
+        """Put the rules in place; without nftables, networks that need them are broken."""
         if not self._config.iptables:
             return
         try:
-            plans = [plan for network, plan in self._plans() if network.id not in self._broken]
-            await thread.call(self._host.apply_firewall, self.plan_firewall(), plans)
-            self._watch = self._watch or FirewallWatch(self._firewall_changed)
+            plans = [plan for network, plan in self._desired.plans() if network.id not in self._broken]
+            await thread.call(self._host.apply_firewall, self._desired.firewall(), plans)
         except (HostFailure, OSError) as error:
             _log.error("no firewall", extra={"error": str(error)})
-            self._broken.update((network.id, str(error)) for network, plan in self._plans() if plan.rules)
+            self._broken.update(
+                (network.id, str(error)) for network, plan in self._desired.plans() if plan.rules
+            )
 
-    def _firewall_changed(self, lost: bool) -> None:  # noqa: FBT001 - a callback's value
-        if self._thread is not None:
-            self._tasks.spawn(self._repair_firewall(self._thread, lost=lost), name="repair the firewall")
-
-    async def _repair_firewall(self, thread: DedicatedThread, *, lost: bool) -> None:
-        """Put back what somebody else took away, and look at the firewalls of others again."""
-        if lost:
-            _log.warning("the engine's firewall rules were gone: they are put back")
-            await self._put_firewall(thread)
-        else:
-            await thread.call(self._host.pass_foreign, self._bridges())
-
-    def _forget_flows(self, forwards: Sequence[Forward]) -> None:
-        ports = {f.host_port for f in forwards if f.protocol == "udp" and f.host.version == 4}
-        if ports and self._config.iptables:
-            self._tasks.spawn(blocking(forget_flows, ports), name="forget flows")
+    def _forget_flows(self, forwards: Sequence[Forward], ended: Sequence[Forward] = ()) -> None:
+        """Let tracked UDP flows to ``forwards`` be seen anew, and those of every protocol to ``ended``."""
+        flows = {("udp", f.host_port) for f in forwards if f.protocol == "udp" and f.by_nat}
+        flows |= {(f.protocol, f.host_port) for f in ended if f.by_nat}
+        if flows and self._config.iptables:
+            self._tasks.spawn(blocking(forget_flows, flows), name="forget flows")
 
     # Adopting, forgetting
 
@@ -605,17 +683,22 @@ class NetworksService:
         held.dns = tuple(row.dns)
         held.wiring.path = Path(sandbox.sandbox_key) if sandbox.sandbox_key else None
         held.wiring.sandbox_id = sandbox.sandbox_id
-        attached = sandbox.networks.values()
-        held.wiring.links = [link_name(settings.endpoint_id) for settings in attached if settings.mac_address]
+        held.reaches = tuple(row.reaches)
         for number, (name, settings) in enumerate(sandbox.networks.items()):
             try:
                 network = self.find(name)
                 ifname = row.interfaces.get(name, f"eth{number}")
                 pools = self._pools.get(network.id)
-                held.attachments[network.id] = adopt(sandbox.container, network, settings, ifname, pools)
+                driver, source = self._plugins.driver_of(network), row.sources.get(name, "")
+                held.attachments[network.id] = adopt(
+                    sandbox.container, network, driver, settings, ifname, pools, source
+                )
             except (EngineError, ValueError) as error:
                 extra = {"container": sandbox.container, "network": name, "error": str(error)}
                 _log.warning("endpoint not adopted", extra=extra)
+        plans = [attached.plan(default_route=False) for attached in held.attachments.values()]
+        held.wiring.links = [link for plan in plans for link in plan.links]
+        held.wiring.members = [*held.members(), *(member for plan in plans for member in plan.members)]
         self._publisher.restore(held, [port.forward() for port in row.ports])
 
     async def _reopen_resolver(self, thread: DedicatedThread, held: Held) -> None:
@@ -624,8 +707,13 @@ class NetworksService:
         except (HostFailure, OSError) as error:
             _log.warning("no names", extra={"container": held.container, "error": str(error)})
             return
-        self._names.open(held, thread, self._host)
+        self._open_names(held)
         self._names.renew(held)
+
+    def _open_names(self, held: Held) -> None:
+        self._names.open(held, self._thread, self._host)
+        if held.resolver is not None and self._healing is not None:
+            held.resolver.watch(self._healing.watch_resolver(held))
 
     def _watch_dying(self, links: Sequence[str]) -> None:
         """See to it that links go whose namespace outlives its bind because a process holds it."""

@@ -40,23 +40,33 @@ class PortRow(msgspec.Struct):
     host_port: int
     target: str
     target_port: int
+    open: bool = False
 
     @classmethod
     def of(cls, forward: Forward) -> "PortRow":
         """Return the row of ``forward``."""
         host, target = str(forward.host), str(forward.target)
-        return cls(forward.protocol, host, forward.host_port, target, forward.target_port)
+        return cls(forward.protocol, host, forward.host_port, target, forward.target_port, forward.open)
 
     def forward(self) -> Forward:
         """Return what the row describes."""
         host, target = ip_address(self.host), ip_address(self.target)
-        return Forward(self.protocol, host, self.host_port, target, self.target_port)
+        return Forward(self.protocol, host, self.host_port, target, self.target_port, self.open)
+
+
+class Reach(msgspec.Struct, frozen=True):
+    """A port of another container that a legacy link leads to."""
+
+    address: str
+    protocol: str
+    port: int
 
 
 class SandboxRow(msgspec.Struct):
     """A sandbox with what is needed to close it again, or to adopt it after a restart.
 
-    ``interfaces`` are names in the sandbox by network name; ``dns`` the name servers that were asked for.
+    ``interfaces`` are names in the sandbox by network name, ``sources`` those that plugins' links had on the
+    host; ``dns`` the name servers that were asked for, ``reaches`` what legacy links let it reach.
     """
 
     name: str
@@ -65,6 +75,8 @@ class SandboxRow(msgspec.Struct):
     version: int = VERSION
     interfaces: dict[str, str] = {}
     dns: list[str] = []
+    sources: dict[str, str] = {}
+    reaches: list[Reach] = []
 
 
 class PoolRow(msgspec.Struct):
@@ -75,16 +87,19 @@ class PoolRow(msgspec.Struct):
     gateway: str
     reserved: dict[str, str] = {}
     automatic: bool = False
+    id: str = ""
 
     @classmethod
     def of(cls, pool: PoolConfig) -> "PoolRow":
         """Return the row of ``pool``."""
-        return cls(str(pool.subnet), str(pool.range), str(pool.gateway), pool.reserved, pool.automatic)
+        return cls(
+            str(pool.subnet), str(pool.range), str(pool.gateway), pool.reserved, pool.automatic, pool.id
+        )
 
     def pool(self) -> PoolConfig:
         """Return what the row describes."""
         subnet, leased = ip_network(self.subnet), ip_network(self.range)
-        return PoolConfig(subnet, leased, ip_address(self.gateway), self.reserved, self.automatic)
+        return PoolConfig(subnet, leased, ip_address(self.gateway), self.reserved, self.automatic, self.id)
 
 
 class NetworkRow(msgspec.Struct):
@@ -102,6 +117,9 @@ class NetworkRow(msgspec.Struct):
     ipv4: bool = True
     ipv6: bool = False
     ipam_options: dict[str, str] | None = None
+    ipam_driver: str = "default"
+    config_only: bool = False
+    config_from: str = ""
     version: int = VERSION
 
     @classmethod

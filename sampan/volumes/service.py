@@ -18,6 +18,7 @@ from sampan.base.errors import EngineError
 from sampan.base.events import EventBus
 from sampan.base.faults import point
 from sampan.base.ids import new_id
+from sampan.base.plugins import Plugin, PluginFolders, PluginNotFound
 from sampan.base.state import StateDB
 from sampan.base.tasks import Tasks
 from sampan.base.threads import blocking
@@ -27,11 +28,10 @@ from sampan.volumes import filters as filters_of
 from sampan.volumes.driver import Described, Trees, VolumeDriver
 from sampan.volumes.drivers.local import LocalDriver
 from sampan.volumes.drivers.plugin import PluginDriver
-from sampan.volumes.errors import VolumeExists, VolumeInUse, VolumeNotFound
+from sampan.volumes.errors import DriverNotFound, VolumeExists, VolumeInUse, VolumeNotFound
 from sampan.volumes.fill import fill
 from sampan.volumes.filters import ANONYMOUS_LABEL, Filters
 from sampan.volumes.names import check_name
-from sampan.volumes.plugins import Plugin, PluginFolders
 from sampan.volumes.staging import Staging
 from sampan.volumes.store import Record, VolumeStore
 from sampan.wire.volumes import Volume
@@ -174,7 +174,10 @@ class VolumesService:
             return self.local
         if (known := self._plugins.get(name)) is not None:
             return known
-        address = await blocking(self._folders.find, name)
+        try:
+            address = await blocking(self._folders.find, name)
+        except PluginNotFound as error:
+            raise DriverNotFound(name) from error
         driver = await blocking(PluginDriver, Plugin(name, address))
         self._plugins[name] = driver
         if name not in self.driver_names:

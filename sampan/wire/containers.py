@@ -100,6 +100,12 @@ class PortBinding(msgspec.Struct, rename="pascal"):
 PortMap = dict[str, list[PortBinding] | None]  # "80/tcp" -> bindings; None: exposed only
 
 
+class ChangePorts(msgspec.Struct, rename="pascal"):
+    """Body of POST /sampan/containers/{id}/ports/add and …/remove; the answer has all that are published."""
+
+    ports: PortMap = {}
+
+
 class RestartPolicy(msgspec.Struct, rename="pascal"):
     name: str = ""
     maximum_retry_count: int = 0

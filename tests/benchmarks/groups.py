@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Final
 
-from benchmarks import memory
+from benchmarks import memory, networks
 from benchmarks.bench import Bench, Record, now
 from benchmarks.engine import BUSYBOX, Engine
 from benchmarks.figures import NETWORKS, PHASES
@@ -133,4 +133,5 @@ GROUPS: Final[Mapping[str, Callable[[Bench], None]]] = {
     "scale": scale,
     "load": _load,
     "registry": registry,
+    **networks.GROUPS,
 }

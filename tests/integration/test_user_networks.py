@@ -1,5 +1,8 @@
 """Networks of users' own, with real containers: names, isolation, coming and going, faults."""
 
+import contextlib
+import json
+import socket
 import threading
 import time
 import urllib.error
@@ -344,4 +347,47 @@ def test_a_connection_that_fails_changes_nothing(own_daemon: Daemon, step: str) 
     assert _said(plain, "ip", "route") == routes
     assert "eth1" not in _said(plain, "ip", "link")
     mine.remove()
+    client.close()
+
+
+def test_fifty_containers_connect_while_the_daemon_dies(own_daemon: Daemon) -> None:
+    client = own_daemon.client()
+    pool = IPAMConfig(pool_configs=[IPAMPool(subnet="10.81.0.0/24")])
+    client.networks.create("mine", ipam=pool)
+    names = [f"plain{number}" for number in range(50)]
+    running = names[:6]
+    for name in names:
+        made = client.containers.create("busybox", SLEEP, name=name, stop_signal="KILL")
+        if name in running:
+            made.start()
+    under_way = threading.Barrier(len(names) + 1, timeout=60)
+
+    def connect(name: str) -> None:
+        body = json.dumps({"Container": name})
+        head = "POST /networks/mine/connect HTTP/1.1\r\nHost: d\r\nContent-Type: application/json\r\n"
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as asking:
+            asking.connect(str(own_daemon.socket))
+            under_way.wait()
+            asking.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
+            while asking.recv(4096):
+                pass
+
+    threads = [threading.Thread(target=connect, args=(name,)) for name in names]
+    for thread in threads:
+        thread.start()
+    under_way.wait()
+    own_daemon.kill()
+    for thread in threads:
+        thread.join()
+    own_daemon.start()
+    mine = client.networks.get("mine")
+    known = {entry["Name"]: entry["IPv4Address"] for entry in mine.attrs["Containers"].values()}
+    assert len(set(known.values())) == len(known), "no address is given twice"
+    for name in running:
+        container = client.containers.get(name)
+        on = set(container.attrs["NetworkSettings"]["Networks"])
+        with contextlib.suppress(docker.errors.APIError):
+            mine.connect(container)
+        assert _pings(container, _address(container, "mine"))
+        assert on <= {"bridge", "mine"}
     client.close()

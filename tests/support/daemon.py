@@ -19,10 +19,17 @@ PATIENCE = 30 if "TESTVM" in os.environ else 1  # an emulated machine is that mu
 
 
 class Daemon:
-    """One daemon under ``folder``; ``start`` returns when it answers."""
+    """One daemon under ``folder``, in the network namespace ``inside``; ``start`` returns when it answers."""
 
-    def __init__(self, folder: Path, *flags: str, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *flags: str,
+        environment: Mapping[str, str] | None = None,
+        inside: Path | None = None,
+    ) -> None:
         self.folder = folder
+        self._enter = ["nsenter", f"--net={inside}", "--"] if inside is not None else []
         self.socket = folder / "s.sock"
         self.url = f"unix://{self.socket}"
         self.data_root = folder / "data"
@@ -43,6 +50,7 @@ class Daemon:
         if not config.exists():
             config.write_text("{}")
         command = [
+            *self._enter,
             sys.executable,
             "-m",
             "sampan.daemon.main",

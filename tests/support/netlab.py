@@ -6,7 +6,6 @@ event loop, so there is no process to wait for.
 
 import asyncio
 import functools
-import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
@@ -15,9 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ParamSpec
 
+from support.places import Places
+
 from sampan.base.events import EventBus
+from sampan.base.plugins import PluginFolders
 from sampan.base.state import StateDB
-from sampan.kernel.threads import NamespaceThread
 from sampan.networks.service import NetworkConfig, NetworksService, Sandbox, SandboxRequest
 from sampan.wire.containers import EndpointSettings, PortBinding, PortMap
 
@@ -25,7 +26,6 @@ P = ParamSpec("P")
 HOST_ADDRESS = "203.0.113.1"  # of the host, as its neighbour sees it
 OUTSIDE_ADDRESS = "203.0.113.2"
 OUTSIDE = Path("/run/netns/outside")
-_REFUSED_S = 1.6  # a first packet that was lost is sent again after a second
 _SETTLE_S = 5.0
 
 
@@ -94,7 +94,7 @@ def assert_footprint(before: Footprint) -> None:
 
 
 @dataclass
-class Lab:
+class Lab(Places):
     """A network service over ``folder``; ``place`` below means a namespace's path, None the host's own."""
 
     folder: Path
@@ -104,8 +104,9 @@ class Lab:
     def __post_init__(self) -> None:
         self.folder.mkdir(exist_ok=True)
         self.state = StateDB(self.folder / "state.db")
-        self.service = NetworksService(self.folder / "run", self.state, self.events, self.config)
-        self._threads: dict[str, NamespaceThread] = {}
+        plugins = PluginFolders(self.folder, ())
+        self.service = NetworksService(self.folder / "run", self.state, self.events, self.config, plugins)
+        super().__init__()
 
     def request(
         self,
@@ -149,98 +150,6 @@ class Lab:
             thread.close()
         await self.service.close_sandbox(self.request(name).container)
 
-    def make_socket(
-        self, place: str | Path | None, kind: int = socket.SOCK_STREAM, *, ipv6: bool = False
-    ) -> socket.socket:
-        """Return a non-blocking socket made in ``place``."""
-        family = socket.AF_INET6 if ipv6 else socket.AF_INET
-        if place is None:
-            made = socket.socket(family, kind)
-        else:
-            key = str(place)
-            if key not in self._threads:
-                self._threads[key] = NamespaceThread(Path(key))
-            made = self._threads[key].run(socket.socket, family, kind)
-        made.setblocking(False)
-        return made
-
-    @asynccontextmanager
-    async def tcp_server(
-        self, place: str | Path | None, port: int, host: str = "0.0.0.0"
-    ) -> AsyncIterator[None]:
-        """Serve in ``place``: tell each client its own address as the server sees it, then echo."""
-        listener = self.make_socket(place)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-
-        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            writer.write(writer.get_extra_info("peername")[0].encode() + b"\n")
-            while data := await reader.read(1 << 16):
-                writer.write(data)
-                await writer.drain()
-            writer.write_eof()
-            writer.close()
-
-        server = await asyncio.start_server(serve, sock=listener)
-        try:
-            yield
-        finally:
-            server.close()
-
-    @asynccontextmanager
-    async def udp_server(self, place: str | Path | None, port: int) -> AsyncIterator[None]:
-        """Serve datagrams in ``place``: answer each with its sender's address."""
-        sock = self.make_socket(place, socket.SOCK_DGRAM)
-        sock.bind(("0.0.0.0", port))
-        loop = asyncio.get_running_loop()
-
-        def answer() -> None:
-            _, sender = sock.recvfrom(2048)
-            sock.sendto(sender[0].encode(), sender)
-
-        loop.add_reader(sock, answer)
-        try:
-            yield
-        finally:
-            loop.remove_reader(sock)
-            sock.close()
-
-    async def tcp(
-        self, place: str | Path | None, host: str, port: int, payload: bytes = b"ping"
-    ) -> str | None:
-        """Return whom the server at ``host`` saw when asked from ``place``, None if it is not reached."""
-        loop = asyncio.get_running_loop()
-        with self.make_socket(place, ipv6=":" in host) as client:
-            try:
-                async with asyncio.timeout(_REFUSED_S):
-                    await loop.sock_connect(client, (host, port))
-                    await loop.sock_sendall(client, payload)
-                    client.shutdown(socket.SHUT_WR)
-                    answer = b""
-                    while data := await loop.sock_recv(client, 1 << 16):
-                        answer += data
-            except (TimeoutError, OSError):
-                return None
-        seen, _, echo = answer.partition(b"\n")
-        return seen.decode() if echo == payload else None
-
-    async def udp(
-        self, place: str | Path | None, host: str, port: int, client: socket.socket | None = None
-    ) -> str | None:
-        """Return whom the server at ``host`` saw when sent a datagram from ``place``, None if silent."""
-        loop = asyncio.get_running_loop()
-        own = client or self.make_socket(place, socket.SOCK_DGRAM, ipv6=":" in host)
-        try:
-            async with asyncio.timeout(_REFUSED_S):
-                await loop.sock_sendto(own, b"ping", (host, port))
-                answer, sender = await loop.sock_recvfrom(own, 2048)
-        except (TimeoutError, OSError):
-            return None
-        finally:
-            if client is None:
-                own.close()
-        return answer.decode() if sender[0] == host else None
-
     async def restart(self) -> "Lab":
         """Close the service, sandboxes left open, and return the lab's next life, not open yet."""
         await self.service.close()
@@ -251,9 +160,7 @@ class Lab:
 
     def leave(self) -> None:
         """End the threads that entered namespaces."""
-        for thread in self._threads.values():
-            thread.close()
-        self._threads.clear()
+        super().leave()
         self.state.close()
 
 

@@ -17,7 +17,7 @@ from sampan.containers.attach import Attachment
 from sampan.logs.service import LogQuery
 from sampan.runtime.task import Streams
 from sampan.wire.answers import ChangedPath, PrunedContainers, UpdatedContainer
-from sampan.wire.containers import CreateContainer, UpdateContainer, WaitResult
+from sampan.wire.containers import ChangePorts, CreateContainer, UpdateContainer, WaitResult
 from sampan.wire.stats import ContainerStats
 
 routes = Routes()
@@ -235,3 +235,15 @@ async def export(request: Request, services: Services) -> StreamResponse:
 async def prune(request: Request, services: Services) -> Response:
     removed, freed = await services.containers.prune(request.filters())
     return json(PrunedContainers(removed or None, freed))
+
+
+@routes.post("/sampan/containers/{name}/ports/add")
+async def add_ports(request: Request, services: Services) -> Response:
+    body = await request.document(ChangePorts)
+    return json(ChangePorts(await services.containers.change_ports(request.path["name"], body.ports, {})))
+
+
+@routes.post("/sampan/containers/{name}/ports/remove")
+async def remove_ports(request: Request, services: Services) -> Response:
+    body = await request.document(ChangePorts)
+    return json(ChangePorts(await services.containers.change_ports(request.path["name"], {}, body.ports)))

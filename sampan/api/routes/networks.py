@@ -58,3 +58,18 @@ async def disconnect(request: Request, services: Services) -> Response:
 async def prune(request: Request, services: Services) -> Response:
     await services.containers.release_ended()
     return json(PrunedNetworks(await services.networks.prune(request.filters()) or None))
+
+
+@routes.get("/sampan/networks/explain")
+async def explain(request: Request, services: Services) -> Response:
+    query = request.query
+    return json(await services.network_insight.explain(query.text("subject"), query.text("type")))
+
+
+@routes.get("/sampan/networks/trace")
+async def trace(request: Request, services: Services) -> Response:
+    query = request.query
+    found = await services.network_insight.trace(
+        query.text("from"), query.text("name"), query.text("type", "A")
+    )
+    return json(found)

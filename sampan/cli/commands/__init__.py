@@ -53,6 +53,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "network connect": ("networks", "connect"),
     "network create": ("networks", "create"),
     "network disconnect": ("networks", "disconnect"),
+    "network dns trace": ("explain", "trace"),
+    "network explain": ("explain", "explain"),
     "network inspect": ("inspect", "inspect_networks"),
     "network ls": ("networks", "list_networks"),
     "network prune": ("networks", "prune"),

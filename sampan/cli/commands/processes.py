@@ -28,7 +28,13 @@ def top(app: "App", parsed: "Parsed") -> None:
 
 
 def port(app: "App", parsed: "Parsed") -> None:
-    """Print where a container's ports are published, or where one of them is."""
+    """Print where a container's ports are published, or where one of them is; or change them.
+
+    Two words are what Docker takes; a change has at least three.
+    """
+    if len(parsed.args) > 2:
+        _change_ports(app, *parsed.args)
+        return
     name = parsed.args[0]
     ports = app.client.inspect(name)["NetworkSettings"].get("Ports") or {}
     if len(parsed.args) > 1:
@@ -48,6 +54,22 @@ def port(app: "App", parsed: "Parsed") -> None:
         lines = [_place(place) for place in places]
     else:
         lines = [f"{key} -> {_place(place)}" for key, places in ports.items() for place in places or ()]
+    app.out_lines(sorted(lines, key=natural_key))
+
+
+def _change_ports(app: "App", verb: str, name: str, *specs: str) -> None:
+    """Publish ports of a container or do so no longer, and print those that it has then."""
+    from sampan.cli.options.ports import publish
+
+    if verb not in {"add", "rm"}:
+        raise CommandError(f"unknown change of ports: {verb!r}: say add or rm")
+    try:
+        _, bindings = publish(list(specs), [])
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+    change = app.client.add_ports if verb == "add" else app.client.remove_ports
+    ports = change(name, bindings)["Ports"] or {}
+    lines = [f"{key} -> {_place(place)}" for key, places in ports.items() for place in places or ()]
     app.out_lines(sorted(lines, key=natural_key))
 
 

@@ -7,11 +7,23 @@ are asked in their order, each a moment after the one before; whoever failed lat
 import asyncio
 import os
 import socket
+import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from sampan.networks.dns import message
 from sampan.networks.dns.message import Query
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """A server that was asked: what came of it, after how many milliseconds."""
+
+    server: str
+    outcome: str
+    ms: float
+
 
 MakeSocket = Callable[[int, int], Awaitable[socket.socket]]
 """Makes a non-blocking socket, of a family and a kind, in the namespace that the servers are asked from."""
@@ -42,10 +54,13 @@ class Forwarder:
         self._port = port
         self._bad: dict[str, float] = {}
 
-    async def ask(self, query: Query, data: bytes, *, tcp: bool) -> bytes | None:
+    async def ask(
+        self, query: Query, data: bytes, *, tcp: bool, tell: Callable[[Tried], None] | None = None
+    ) -> bytes | None:
         """Return the answer to ``data``, which is ``query``, with the asker's id; None if nobody gives one.
 
         An error of a server's own (SERVFAIL, REFUSED) is returned only if no other server does better.
+        ``tell`` hears how each server that was asked did.
         """
         now = asyncio.get_running_loop().time()
         servers = sorted(self._servers(), key=lambda server: self._bad.get(server, 0.0) > now)
@@ -55,7 +70,9 @@ class Forwarder:
             left = list(servers)
             while left or waiting:
                 if left:
-                    waiting.add(group.create_task(self._ask_one(left.pop(0), query, data, tcp=tcp)))
+                    waiting.add(
+                        group.create_task(self._ask_one(left.pop(0), query, data, tcp=tcp, tell=tell))
+                    )
                 done, waiting = await asyncio.wait(
                     waiting,
                     timeout=_STAGGER_S if left else None,
@@ -70,16 +87,35 @@ class Forwarder:
                     fallback = fallback or answer
         return fallback
 
-    async def _ask_one(self, server: str, query: Query, data: bytes, *, tcp: bool) -> bytes | None:
+    async def _ask_one(
+        self,
+        server: str,
+        query: Query,
+        data: bytes,
+        *,
+        tcp: bool,
+        tell: Callable[[Tried], None] | None,
+    ) -> bytes | None:
+        started = time.monotonic()
+
+        def told(outcome: str) -> None:
+            if tell is not None:
+                tell(Tried(server, outcome, (time.monotonic() - started) * 1000))
+
         ident = int.from_bytes(os.urandom(2), "big")
         sent = ident.to_bytes(2, "big") + data[2:]
         try:
             async with asyncio.timeout(_TIMEOUT_S):
                 answer = await (self._by_tcp if tcp else self._by_udp)(server, query, sent, ident)
-        except (OSError, TimeoutError, EOFError):
+        except (OSError, TimeoutError, EOFError) as error:
             self._bad[server] = asyncio.get_running_loop().time() + _PENALTY_S
+            told("no answer" if isinstance(error, TimeoutError) else str(error) or "connection ended")
             return None
+        except asyncio.CancelledError:
+            told("another was faster")
+            raise
         self._bad.pop(server, None)
+        told(message.RCODES.get(message.rcode_of(answer), str(message.rcode_of(answer))))
         return query.id.to_bytes(2, "big") + answer[2:]
 
     async def _by_udp(self, server: str, query: Query, sent: bytes, ident: int) -> bytes:

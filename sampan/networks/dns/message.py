@@ -14,6 +14,7 @@ from typing import Final
 from sampan.kernel.links import IpAddress
 
 A: Final = 1
+CNAME: Final = 5
 PTR: Final = 12
 AAAA: Final = 28
 OPT: Final = 41
@@ -24,6 +25,15 @@ SERVFAIL: Final = 2
 NXDOMAIN: Final = 3
 NOTIMP: Final = 4
 REFUSED: Final = 5
+RCODES: Final = {
+    NOERROR: "NOERROR",
+    FORMERR: "FORMERR",
+    SERVFAIL: "SERVFAIL",
+    NXDOMAIN: "NXDOMAIN",
+    NOTIMP: "NOTIMP",
+    REFUSED: "REFUSED",
+}
+TYPES: Final = {"A": A, "AAAA": AAAA, "PTR": PTR}
 TTL_S: Final = 600  # Docker's
 UDP_SIZE: Final = 512  # without EDNS
 _UDP_MOST: Final = 4096  # ours: more is truncated even where the asker would take it
@@ -102,6 +112,12 @@ def parse_query(data: bytes) -> Query:
             size, edns = min(max(offered, UDP_SIZE), _UDP_MOST), True
     name = b".".join(labels).decode("utf-8", "surrogateescape").lower()
     return Query(ident, flags, name, kind, family, data[_HEADER.size : at], size, edns)
+
+
+def render_query(name: str, kind: int, ident: int) -> bytes:
+    """Return a question as a resolver library asks it. Raises ValueError for what is no name."""
+    header = _HEADER.pack(ident, _RD, 1, 0, 0, 1)
+    return header + encode_name(name) + _QUESTION.pack(kind, IN) + _OPT_ANSWER
 
 
 def render_answer(query: Query, records: Sequence[bytes], *, limit: int = 0) -> bytes:
@@ -194,6 +210,61 @@ def parse_pointer(name: str) -> IpAddress | None:
         if len(digits) == 32 and all(digit in "0123456789abcdef" for digit in digits):
             return IPv6Address(bytes.fromhex(digits))
     return None
+
+
+def parse_records(answer: bytes) -> list[tuple[int, int, str]]:
+    """Return (type, ttl, text) of the answer records of a message, for people. Raises Malformed.
+
+    Addresses, names (PTR, CNAME) are written out; other data as hexadecimal digits.
+    """
+    if len(answer) < _HEADER.size:
+        raise Malformed("shorter than a header")
+    _, _, questions, answers_, *_ = _HEADER.unpack_from(answer)
+    at = _HEADER.size
+    for _ in range(questions):
+        at = _read_name(answer, at)[1] + _QUESTION.size
+    found: list[tuple[int, int, str]] = []
+    for _ in range(answers_):
+        at = _read_name(answer, at)[1]
+        if at + 10 > len(answer):
+            raise Malformed("a record has no end")
+        kind, _, ttl, length = struct.unpack_from(">HHIH", answer, at)
+        at += 10
+        if at + length > len(answer):
+            raise Malformed("a record's data has no end")
+        data = answer[at : at + length]
+        if kind == A and length == 4:
+            text = str(IPv4Address(data))
+        elif kind == AAAA and length == 16:
+            text = str(IPv6Address(data))
+        elif kind in {PTR, CNAME}:
+            text = _read_name(answer, at)[0]
+        else:
+            text = data.hex()
+        found.append((kind, ttl, text))
+        at += length
+    return found
+
+
+def _read_name(data: bytes, at: int) -> tuple[str, int]:
+    """Return the name at ``at``, pointers followed, and where it ends. Raises Malformed."""
+    labels: list[str] = []
+    end = 0
+    for _ in range(_NAME_MOST):  # pointers may lead in a circle
+        if at >= len(data):
+            break
+        length = data[at]
+        if length == 0:
+            return ".".join(labels), end or at + 1
+        if length >= 0xC0:
+            if at + 2 > len(data):
+                break
+            end = end or at + 2
+            at = int.from_bytes(data[at : at + 2], "big") & 0x3FFF
+            continue
+        labels.append(data[at + 1 : at + 1 + length].decode("utf-8", "replace"))
+        at += 1 + length
+    raise Malformed("a name has no end")
 
 
 class Frames:

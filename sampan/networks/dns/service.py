@@ -9,15 +9,18 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from sampan.base.tasks import Tasks
+from sampan.kernel.nft import RulesetEvents
 from sampan.networks.dns import message
 from sampan.networks.dns.forward import Forwarder
 from sampan.networks.dns.message import Malformed, Query
+from sampan.networks.dns.trace import trace
 from sampan.networks.dns.zone import View, resolve
+from sampan.wire.explain import Traced
 
 _log = logging.getLogger(__name__)
 ADDRESS: Final = "127.0.0.11"
@@ -26,30 +29,34 @@ _TURN: Final = 32  # questions answered before others of the event loop get thei
 _ASKING: Final = 256  # questions of one sandbox that are being forwarded
 _CONNECTIONS: Final = 32
 _IDLE_S: Final = 10.0
+_REMEMBERED: Final = 256  # answers of one sandbox, of some hundred bytes each
+_SETTLED: Final = (b"\0\1\0\0", b"\0\1\0\1")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ResolverSockets:
-    """The sockets of a resolver, made in the sandbox."""
+    """The sockets of a resolver, made in the sandbox; ``rules`` tells when its firewall was changed there."""
 
     udp: socket.socket
     tcp: socket.socket
+    rules: RulesetEvents | None = None
 
     def close(self) -> None:
-        """Close both."""
+        """Close all of them."""
         self.udp.close()
         self.tcp.close()
+        if self.rules is not None:
+            self.rules.close()
 
 
 class Resolver:
-    """Answers the questions of one sandbox. ``views`` are its networks in the order of asking.
-
-    ``forwards``: what they do not know is asked of others.
-    """
+    """Answers the questions of one sandbox. ``forwards``: what its networks do not know others are asked."""
 
     def __init__(self, sockets: ResolverSockets, forwarder: Forwarder) -> None:
-        self.views: Sequence[View] = ()
         self.forwards = True
+        self._views: Sequence[View] = ()
+        self._state: list[int] = []
+        self._answers: dict[bytes, bytes] = {}
         self._sockets = sockets
         self._forwarder = forwarder
         self._tasks = Tasks("dns")
@@ -59,12 +66,39 @@ class Resolver:
         self._loop.add_reader(sockets.udp, self._receive)
         self._loop.add_reader(sockets.tcp, self._accept)
 
+    @property
+    def views(self) -> Sequence[View]:
+        """Its networks in the order of asking."""
+        return self._views
+
+    @views.setter
+    def views(self, views: Sequence[View]) -> None:
+        self._views = views
+        self._answers.clear()
+
+    def watch(self, disturbed: Callable[[], None]) -> None:
+        """Call ``disturbed`` when somebody changes the firewall that leads questions here."""
+        rules = self._sockets.rules
+        if rules is not None:
+
+            def read() -> None:
+                if rules.read():
+                    disturbed()
+
+            self._loop.add_reader(rules.fileno(), read)
+
     async def close(self) -> None:
         """Stop answering and close the sockets."""
+        if self._sockets.rules is not None:
+            self._loop.remove_reader(self._sockets.rules.fileno())
         self._loop.remove_reader(self._sockets.udp)
         self._loop.remove_reader(self._sockets.tcp)
         self._sockets.close()
         await self._tasks.close()
+
+    async def trace(self, name: str, kind: str, container: str) -> Traced:
+        """Answer a question and tell who did. Raises InvalidParameter for what cannot be asked."""
+        return await trace(name, kind, container, self.views, self._forwarder if self.forwards else None)
 
     def answer(self, data: bytes, *, tcp: bool) -> bytes | Query:
         """Return the answer to ``data`` (b"": none may be given), or its question if others must be asked."""
@@ -87,12 +121,32 @@ class Resolver:
             except OSError as error:  # an ICMP error of an earlier answer
                 _log.debug("datagram lost", extra={"error": str(error)})
                 continue
-            answer = self.answer(data, tcp=False)
+            known = self._answers.get(data[2:]) if self._still() else None
+            answer = data[:2] + known if known is not None else self.answer(data, tcp=False)
             if isinstance(answer, Query):
                 self._forward_datagram(answer, data, sender)
             elif answer:
                 with contextlib.suppress(OSError):
                     udp.sendto(answer, sender)
+                if known is None:
+                    self._remember(data, answer)
+
+    def _still(self) -> bool:
+        """Tell whether answers of before are those of now; forget them if they are not."""
+        state = [view.zone.version for view in self._views]
+        if state == self._state:
+            return True
+        self._state = state
+        self._answers.clear()
+        return False
+
+    def _remember(self, question: bytes, answer: bytes) -> None:
+        """Keep ``answer`` for the next time; several addresses come in another order each time.
+
+        Source: RFC 1035 4.1.1: the numbers of questions and answers are at 4 and 6.
+        """
+        if len(self._answers) < _REMEMBERED and answer[4:8] in _SETTLED:
+            self._answers[question[2:]] = answer[2:]
 
     def _forward_datagram(self, query: Query, data: bytes, sender: tuple[str, int]) -> None:
         if self._asking >= _ASKING or not self.forwards:

@@ -32,12 +32,14 @@ class Zone:
         self._records: dict[str, tuple[Record, ...]] = {}
         self._pointers: dict[bytes, str] = {}
         self._names: dict[str, tuple[str, ...]] = {}
+        self.version = 0  # grows with every change
 
     def add(self, container: str, names: Sequence[str], addresses: Iterable[IpAddress]) -> None:
         """Let ``container`` be known by ``names``, the first of which is its own; renews what is there."""
         self.remove(container)
         if not names:
             return
+        self.version += 1
         packed = {address.version: address.packed for address in addresses}
         record = Record(container, packed.get(4, b""), packed.get(6, b""))
         folded = tuple(dict.fromkeys(name.lower() for name in names))
@@ -49,6 +51,7 @@ class Zone:
 
     def remove(self, container: str) -> None:
         """Forget ``container``; one that is not known is no error."""
+        self.version += 1
         for name in self._names.pop(container, ()):
             kept = tuple(record for record in self._records[name] if record.container != container)
             gone = [record for record in self._records[name] if record.container == container]
@@ -59,6 +62,10 @@ class Zone:
                 self._records[name] = kept
             else:
                 del self._records[name]
+
+    def records(self) -> Mapping[str, tuple[Record, ...]]:
+        """Return every name with who is called so."""
+        return self._records
 
     def find(self, name: str) -> tuple[Record, ...]:
         """Return who is called ``name`` (in lower case)."""

@@ -2,19 +2,23 @@
 
 import logging
 import struct
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from sampan.base.errors import HostFailure
 from sampan.kernel import conntrack, nft
 from sampan.kernel.netlink import Netlink
-from sampan.networks.firewall import foreign, legacy, rules
-from sampan.networks.model import Forward, Rule
+from sampan.networks.drift import SeenTable
+from sampan.networks.firewall import foreign, legacy, neighbours, rules
+from sampan.networks.firewall.base import plan_base
+from sampan.networks.model import Forward, Member, Rule
 
 _log = logging.getLogger(__name__)
 _TRACKED: Final = Path("/proc/sys/net/netfilter/nf_conntrack_count")
-_PROTOCOLS: Final = {"tcp": 6, "udp": 17, "sctp": 132}
+_NUMBERS: Final = {"ip": nft.NFPROTO_IPV4, "ip6": nft.NFPROTO_IPV6, "bridge": nft.NFPROTO_BRIDGE}
 
 
 class Firewall:
@@ -24,6 +28,12 @@ class Firewall:
         self._nftables: nft.Nftables | None = None
         self._netlink: Netlink | None = None
         self._families: set[str] = set()
+        self._bridges = True
+
+    @property
+    def between_ports(self) -> bool:
+        """Whether the kernel filters what goes from one port of a bridge to another."""
+        return self._bridges and self._netlink is not None
 
     def apply(self, wanted: Sequence[Rule], bridges: Sequence[str]) -> None:
         """Put the table with exactly ``wanted`` in place, at once, whatever was there.
@@ -35,15 +45,40 @@ class Firewall:
             self._netlink = self._netlink or nft.open_netfilter()
         except OSError as error:
             raise HostFailure(f"no firewall: {error.strerror}") from error
-        self._run(rules.render(wanted))
+        if self._bridges and any(rule.family == neighbours.FAMILY for rule in wanted):
+            self._bridges = self._has_bridge_family()
+        wanted = [rule for rule in wanted if self._known(rule.family)]
+        self._run(rules.render(wanted, bridges=self._bridges))
         self._families = {rules.FAMILY, *(rule.family for rule in wanted)}
         self.pass_foreign(bridges)
 
-    def add(self, wanted: Sequence[Rule]) -> None:
-        """Add the rules of one more network, at once. Raises HostFailure if they are refused."""
-        families = {rule.family for rule in wanted} - self._families
+    def _known(self, family: str) -> bool:
+        return self._bridges or family != neighbours.FAMILY
+
+    def _has_bridge_family(self) -> bool:
+        """Tell whether the kernel filters between the ports of a bridge, and warn if it does not."""
+        if self._nftables is None:
+            return False
+        table = f"table {neighbours.FAMILY} {rules.TABLE}_probe"
+        try:
+            self._nftables.run(f"add {table}\ndelete {table}\n")
+        except nft.NftError as error:
+            _log.warning(
+                "containers can forge addresses, and links do not pass icc=false: the kernel has no "
+                "CONFIG_NF_TABLES_BRIDGE",
+                extra={"error": error.strerror},
+            )
+            return False
+        return True
+
+    def add(self, wanted: Sequence[Rule], families: Collection[str]) -> None:
+        """Add the rules of one more network, which needs tables of ``families``, at once.
+
+        Raises HostFailure if they are refused.
+        """
+        families = {family for family in families if self._known(family)} - self._families
         lines = [f"add table {family} {rules.TABLE}" for family in families]
-        base = [rule for family in families for rule in rules.plan_base(family)]
+        base = [rule for family in families for rule in plan_base(family)]
         lines += [rules.render_rule(rule) for rule in (*base, *wanted)]
         self._run("\n".join(lines) + "\n")
         self._families |= families
@@ -53,11 +88,40 @@ class Firewall:
 
         Raises HostFailure if they are not there.
         """
-        needless = self._families - {rules.FAMILY, *families}
+        needless = self._families - {rules.FAMILY, *families}  # the last network that needed them goes
         lines = [f"delete table {family} {rules.TABLE}\n" for family in needless]
         kept = [rule for rule in unwanted if rule.family not in needless]
         self._run("".join((*lines, rules.render_removal(kept))))
         self._families -= needless
+
+    def look(self, wanted: Sequence[Rule]) -> dict[str, SeenTable]:
+        """Return what the kernel has of the tables that ``wanted`` is in, by family. Raises OSError."""
+        if self._netlink is None:
+            return {}
+        seen: dict[str, SeenTable] = {}
+        for family in {rules.FAMILY, *(rule.family for rule in wanted if self._known(rule.family))}:
+            number = _NUMBERS[family]
+            named = {rules.element_of(rule) for rule in wanted if rule.family == family and not rule.chain}
+            seen[family] = SeenTable(
+                frozenset(nft.list_chains(self._netlink, number, rules.TABLE)),
+                Counter(nft.list_comments(self._netlink, number, rules.TABLE)),
+                {
+                    name: len(nft.list_elements(self._netlink, number, rules.TABLE, name))
+                    for kind, name in named
+                    if kind == "element"
+                },
+            )
+        return seen
+
+    def listing(self, families: Collection[str]) -> str:
+        """Return the tables of ``families``, those that are there, as nftables writes them."""
+        if self._nftables is None:
+            return ""
+        texts = []
+        for family in families:
+            with suppress(nft.NftError):  # it is not there
+                texts.append(self._nftables.run(f"list table {family} {rules.TABLE}\n"))
+        return "".join(texts)
 
     def close(self, *, remove: bool) -> None:
         """Let go of nftables; with ``remove`` take the table and the foreign accepts away."""
@@ -65,7 +129,7 @@ class Firewall:
             return
         if remove:
             self.pass_foreign(())
-            self._run(rules.render_end())
+            self._run(rules.render_end(bridges=self._bridges))
         self._nftables.close()
         self._netlink.close()
         self._nftables = self._netlink = None
@@ -89,17 +153,27 @@ class Firewall:
             self._run("\n".join(commands) + "\n")
         legacy.pass_legacy(bridges)
 
-    def publish(self, forwards: Iterable[Forward]) -> None:
-        """Send what arrives at published ports to the containers. Raises OSError."""
-        wanted = [forward for forward in forwards if forward.by_nat]
+    def publish(self, forwards: Sequence[Forward], members: Iterable[Member] = ()) -> None:
+        """Send what arrives at published ports to the containers, and fill sets. Raises OSError."""
+        wanted = self._encode(forwards, members)
         if wanted and self._netlink is not None:
-            nft.add_elements(self._netlink, nft.NFPROTO_IPV4, rules.TABLE, [encode(f) for f in wanted])
+            nft.add_elements(self._netlink, rules.TABLE, wanted)
 
-    def withdraw(self, forwards: Iterable[Forward]) -> None:
-        """Take back ``publish``; what is not published is no error."""
-        wanted = [forward for forward in forwards if forward.by_nat]
+    def withdraw(self, forwards: Sequence[Forward], members: Iterable[Member] = ()) -> None:
+        """Take back ``publish``; what is not there is no error."""
+        wanted = self._encode(forwards, members)
         if wanted and self._netlink is not None:
-            nft.remove_elements(self._netlink, nft.NFPROTO_IPV4, rules.TABLE, [encode(f) for f in wanted])
+            nft.remove_elements(self._netlink, rules.TABLE, wanted)
+
+    def _encode(self, forwards: Sequence[Forward], members: Iterable[Member]) -> list[nft.Element]:
+        elements = [encode(forward) for forward in forwards if forward.by_nat]
+        opened = [rules.plan_open(forward, "") for forward in forwards if forward.open]
+        elements += [
+            nft.Element(member.set, member.key, family=_NUMBERS[member.family])
+            for member in (*opened, *members)
+            if self._known(member.family)
+        ]
+        return list(dict.fromkeys(elements))
 
     def _run(self, commands: str) -> None:
         if self._nftables is None:
@@ -112,24 +186,28 @@ class Firewall:
             raise HostFailure(f"nftables refused the engine's rules: {error.strerror}") from error
 
 
-def forget_flows(ports: Collection[int]) -> None:
-    """Drop tracked UDP flows to the host's ``ports``: a flow keeps its old destination while packets come.
+def forget_flows(flows: Collection[tuple[str, int]]) -> None:
+    """Drop tracked flows to the host's (protocol, port): a flow keeps its old destination while packets come.
 
-    May take 10 ms, so it is not for the way of a start.
+    May take 10 ms for each protocol, so it is not for the way of a start.
     """
     try:
         if int(_TRACKED.read_text()) == 0:
             return
         with nft.open_netfilter() as netlink:
-            conntrack.forget_ports(netlink, _PROTOCOLS["udp"], ports)
+            for protocol in {protocol for protocol, _ in flows}:
+                ports = {port for found, port in flows if found == protocol}
+                for family in (nft.NFPROTO_IPV4, nft.NFPROTO_IPV6):
+                    conntrack.forget_ports(netlink, rules.PROTOCOLS[protocol], ports, family)
     except OSError as error:
-        _log.warning("tracked UDP flows not dropped", extra={"ports": list(ports), "error": str(error)})
+        _log.warning("tracked flows not dropped", extra={"flows": sorted(flows), "error": str(error)})
 
 
 def encode(forward: Forward) -> nft.Element:
     """Return the map element of ``forward`` in the kernel's encoding: parts padded to four bytes."""
     where, _ = rules.element_key(forward)
-    key = struct.pack(">B3xH2x", _PROTOCOLS[forward.protocol], forward.host_port)
+    key = struct.pack(">B3xH2x", rules.PROTOCOLS[forward.protocol], forward.host_port)
     if where == rules.PORTS_AT:
         key = forward.host.packed + key
-    return nft.Element(where, key, forward.target.packed + struct.pack(">H2x", forward.target_port))
+    family = nft.NFPROTO_IPV4 if forward.host.version == 4 else nft.NFPROTO_IPV6
+    return nft.Element(where, key, forward.target.packed + struct.pack(">H2x", forward.target_port), family)

@@ -8,8 +8,8 @@ from heapq import heappop, heappush
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface, ip_address
 
 from sampan.base.errors import Conflict, HostFailure, InvalidParameter
-from sampan.kernel.links import IpAddress
-from sampan.networks.model import Network, PoolConfig
+from sampan.kernel.links import IpAddress, IpInterface
+from sampan.networks.model import Network, PoolConfig, with_prefix
 
 
 class Leases:
@@ -74,33 +74,62 @@ Leased = tuple[IPv4Interface | None, IPv6Interface | None]
 
 
 class AddressPools:
-    """The pools of ``network``, at most one a family; a network without any gives no addresses."""
+    """The pools of ``network``; one without any gives no addresses."""
 
     def __init__(self, network: Network) -> None:
-        pools = {pool.subnet.version: Leases(pool, network.name, network.id) for pool in network.in_use}
-        self.ipv4 = pools.get(4)
-        self.ipv6 = pools.get(6)
+        self._pools: dict[int, list[Leases]] = {}
+        for pool in network.in_use:
+            self._pools.setdefault(pool.subnet.version, []).append(Leases(pool, network.name, network.id))
+
+    def __bool__(self) -> bool:
+        """Whether it gives addresses at all."""
+        return bool(self._pools)
 
     def take(self, ipv4: IpAddress | None = None, ipv6: IpAddress | None = None) -> Leased:
         """Lease an address of each family that the network has; both or none.
 
         Raises what ``Leases.take`` raises.
         """
-        first: IPv4Interface | None = None
-        second: IPv6Interface | None = None
-        if self.ipv4 is not None:
-            first = IPv4Interface((self.ipv4.take(ipv4), self.ipv4.pool.subnet.prefixlen))
-        if self.ipv6 is not None:
+        first = self._take(4, ipv4)
+        try:
+            second = self._take(6, ipv6)
+        except BaseException:
+            self.give_back(first if isinstance(first, IPv4Interface) else None, None)
+            raise
+        return (
+            first if isinstance(first, IPv4Interface) else None,
+            second if isinstance(second, IPv6Interface) else None,
+        )
+
+    def _take(self, version: int, wanted: IpAddress | None) -> IpInterface | None:
+        pools = self._pools.get(version, [])
+        if wanted is not None:  # the pool that has it, or the first one says that it has not
+            pools = [leases for leases in pools if wanted in leases.pool.subnet] or pools[:1]
+        for number, leases in enumerate(pools, 1):
             try:
-                second = IPv6Interface((self.ipv6.take(ipv6), self.ipv6.pool.subnet.prefixlen))
-            except BaseException:
-                self.give_back(first, None)
-                raise
-        return first, second
+                return with_prefix(leases.take(wanted), leases.pool.subnet.prefixlen)
+            except HostFailure:
+                if number == len(pools):
+                    raise
+        return None
 
     def give_back(self, ipv4: IPv4Interface | None, ipv6: IPv6Interface | None) -> None:
         """End leases; one that is none is no error."""
-        if ipv4 is not None and self.ipv4 is not None:
-            self.ipv4.give_back(ipv4.ip)
-        if ipv6 is not None and self.ipv6 is not None:
-            self.ipv6.give_back(ipv6.ip)
+        for address in (ipv4, ipv6):
+            if address is not None:
+                for leases in self._pools.get(address.version, ()):
+                    if address.ip in leases.pool.subnet:
+                        leases.give_back(address.ip)
+
+    def adopt(self, ipv4: IPv4Interface | None, ipv6: IPv6Interface | None) -> None:
+        """Lease the addresses of an endpoint that lived on without the daemon. Raises as ``take`` does."""
+        for address in (ipv4, ipv6):
+            if address is not None:
+                self._take(address.version, address.ip)
+
+    def gateway(self, address: IpInterface | None) -> IpAddress | None:
+        """Return the gateway of the pool that ``address`` is of."""
+        pools = self._pools.get(address.version, ()) if address is not None else ()
+        return next(
+            (p.pool.gateway for p in pools if address is not None and address.ip in p.pool.subnet), None
+        )

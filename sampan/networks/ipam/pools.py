@@ -10,8 +10,8 @@ from typing import Final
 from sampan.base.errors import Forbidden, InvalidParameter
 from sampan.kernel.links import IpAddress, IpNetwork
 from sampan.networks.ipam.subnets import choose_subnet
-from sampan.networks.model import PoolConfig
-from sampan.wire.networks import IpamConfig
+from sampan.networks.model import Network, PoolConfig
+from sampan.wire.networks import Ipam, IpamConfig
 
 Taken = Sequence[tuple[IpNetwork, str]]  # (prefix, what has it)
 _ULA_LENGTH: Final = 64
@@ -19,8 +19,8 @@ _LOOPBACK: Final = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
 _MULTICAST: Final = (IPv4Network("224.0.0.0/4"), IPv6Network("ff00::/8"))
 
 
-def parse_pools(configs: Sequence[IpamConfig], *, ipv6: bool) -> list[PoolConfig]:
-    """Return the pools that ``configs`` ask for, gateways filled in.
+def parse_pools(configs: Sequence[IpamConfig], *, ipv6: bool, most: int = 1) -> list[PoolConfig]:
+    """Return the pools that ``configs`` ask for, gateways filled in; ``most``: how many a family may have.
 
     A config without a subnet may only hold what an automatic one does not need. IPv6 ones are kept unchecked
     by addresses where the network has no IPv6, as Docker does. Raises InvalidParameter with every complaint.
@@ -44,8 +44,10 @@ def parse_pools(configs: Sequence[IpamConfig], *, ipv6: bool) -> list[PoolConfig
     if complaints:
         raise InvalidParameter("invalid network config:\n" + "\n".join(complaints))
     counted = [pool.subnet.version for pool in pools if ipv6 or pool.subnet.version == 4]
-    if len(set(counted)) < len(counted):
-        raise Forbidden("bridge driver doesn't support multiple subnets")
+    if any(counted.count(version) > most for version in (4, 6)):
+        raise Forbidden(
+            "bridge driver doesn't support multiple subnets" if most == 1 else f"more than {most} subnets"
+        )
     return pools
 
 
@@ -85,6 +87,24 @@ def _parse_pool(config: IpamConfig, complaints: list[str]) -> PoolConfig | None:
     if gateway is None:
         return None
     return PoolConfig(subnet, leased, gateway, reserved)
+
+
+def describe_pools(network: Network) -> list[IpamConfig]:
+    """Return the pools of ``network`` as the API shows them."""
+    return [
+        IpamConfig(
+            subnet=str(pool.subnet),
+            ip_range="" if pool.range == pool.subnet else str(pool.range),
+            gateway=str(pool.gateway),
+            aux_address=pool.reserved or None,
+        )
+        for pool in network.pools
+    ]
+
+
+def describe_ipam(network: Network) -> Ipam:
+    """Return how ``network`` gives addresses, as a create request asks for it."""
+    return Ipam(network.ipam_driver, network.ipam_options, describe_pools(network))
 
 
 def first_free(subnet: IpNetwork, leased: IpNetwork, reserved: Mapping[str, str]) -> IpAddress:

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from sampan.base.errors import EngineError
+from sampan.base.plugins import Plugin
 from sampan.volumes.driver import Described
 from sampan.volumes.errors import DriverNotFound
-from sampan.volumes.plugins import Plugin
 
 _INTERFACE: Final = "VolumeDriver"
 

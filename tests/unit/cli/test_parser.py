@@ -247,7 +247,7 @@ def test_a_refused_flag_is_followed_by_the_usage() -> None:
         (["tag", "a"], "'sampan tag' requires 2 arguments", "Run"),
         (["pull"], "'sampan pull' requires 1 argument", "Run"),
         (["images", "a", "b"], "'sampan images' requires at most 1 argument", "Run"),
-        (["port"], "'sampan port' requires at least 1 and at most 2 arguments", "Run"),
+        (["port"], "'sampan port' requires at least 1 argument", "See"),
     ],
 )
 def test_a_wrong_number_of_arguments(argv: list[str], message: str, verb: str) -> None:

@@ -1,11 +1,12 @@
 """Firewall plans as values: the whole rule set of a bridge, and what each setting changes in it."""
 
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 
 import pytest
 
-from sampan.networks.firewall import apply, rules
-from sampan.networks.model import Forward, Rule
+from sampan.networks.firewall import apply, neighbours, rules
+from sampan.networks.model import Endpoint, Forward, Rule
 
 SUBNET = IPv4Network("172.17.0.0/16")
 GOLDEN = [
@@ -52,10 +53,14 @@ def test_an_internal_network_has_no_way_in_or_out() -> None:
     planned = _plan(internal=True)
     assert ("to_docker0", "ct status dnat accept") not in planned
     assert not any(chain == "masq_docker0" for chain, _ in planned)
-    assert planned[-3:] == [
+    assert planned[-7:] == [
         ("", "chain out_docker0 { }"),
         ("out_docker0", 'oifname != "docker0" drop'),
         ("", 'element leaving { "docker0" : jump out_docker0 }'),
+        ("", "chain in_docker0 { }"),
+        ("in_docker0", "ip daddr 172.17.0.0/16 return"),
+        ("in_docker0", "fib daddr type local drop"),
+        ("", 'element to_host { "docker0" : jump in_docker0 }'),
     ]
 
 
@@ -78,6 +83,8 @@ def test_every_chain_is_made_before_it_is_used() -> None:
 def test_the_table_is_replaced_at_once() -> None:
     text = rules.render([Rule("", "chain c { }", "engine", "why"), Rule("c", "drop", "engine", 'a "reason"')])
     assert text.splitlines() == [
+        "add table bridge sampan",
+        "delete table bridge sampan",
         "add table ip6 sampan",
         "delete table ip6 sampan",
         "add table ip sampan",
@@ -110,10 +117,21 @@ def test_a_long_reason_is_cut() -> None:
             "c0000201 06000000 1f900000",
             "ac110002 00500000",
         ),
+        (
+            "::",
+            "element ports_any { udp . 53 : fd00::2 . 53 }",
+            "ports_any",
+            "11000000 00350000",
+            "fd000000 00000000 00000000 00000002 00350000",
+        ),
     ],
 )
 def test_a_published_port_is_one_element(host: str, statement: str, where: str, key: str, data: str) -> None:
-    forward = Forward("tcp", IPv4Address(host), 8080, IPv4Address("172.17.0.2"), 80)
+    forward = Forward("tcp", IPv4Address("0.0.0.0"), 8080, IPv4Address("172.17.0.2"), 80)
+    if ":" in host:
+        forward = Forward("udp", IPv6Address(host), 53, IPv6Address("fd00::2"), 53)
+    else:
+        forward = replace(forward, host=IPv4Address(host))
     assert rules.plan_forward(forward, "container web").statement == statement
     element = apply.encode(forward)
     assert (element.map, element.key, element.data) == (where, bytes.fromhex(key), bytes.fromhex(data))
@@ -142,15 +160,16 @@ def test_the_rules_of_a_network_are_taken_back_exactly() -> None:
     ]
 
 
-def test_ipv6_has_a_table_of_its_own_without_published_ports() -> None:
+def test_ipv6_has_a_table_of_its_own() -> None:
     planned = rules.plan_base("ip6") + rules.plan_bridge(
         "br0", [IPv6Network("fd00::/64")], icc=True, masquerade=True, internal=False, owner="n", family="ip6"
     )
-    text = rules.render(planned)
+    text = rules.render(planned, bridges=False)
     assert text.startswith(
         "add table ip6 sampan\ndelete table ip6 sampan\nadd table ip6 sampan\nadd table ip sampan\n"
     )
-    assert "dnat" not in text
+    assert "dnat ip6 to ip6 daddr . meta l4proto . th dport map @ports_at" in text
+    assert "ip6 saddr fd00::/64 ct status dnat masquerade" in text
     assert "127.0.0.0/8" not in text
     assert "guard" not in text
 
@@ -159,3 +178,79 @@ def test_a_comment_is_cut_by_bytes() -> None:
     rule = Rule("c", "drop", "network " + "ü" * 100, "why")
     comment = rules.render_rule(rule).split('comment "')[1].rstrip('"')
     assert len(comment.encode()) <= 127
+
+
+@pytest.mark.parametrize(
+    ("mode", "trusted", "chain"),
+    [
+        ("nat", (), []),
+        ("nat", ("eth0",), ['iifname { "eth0" } ip daddr . meta l4proto . th dport @open accept']),
+        ("routed", (), ["meta l4proto icmp accept", "ip daddr . meta l4proto . th dport @open accept"]),
+        ("nat-unprotected", ("eth0",), ['iifname != "docker0" accept']),
+    ],
+)
+def test_gateway_modes(mode: str, trusted: tuple[str, ...], chain: list[str]) -> None:
+    planned = rules.plan_bridge(
+        "docker0",
+        [SUBNET],
+        icc=True,
+        masquerade=True,
+        internal=False,
+        owner="n",
+        mode=mode,
+        trusted=trusted,
+    )
+    always = {
+        "ct state established,related accept",
+        "ct status dnat accept",
+        'iifname "docker0" accept',
+        "drop",
+    }
+    assert [r.statement for r in planned if r.chain == "to_docker0" and r.statement not in always] == chain
+    assert any("masquerade" in r.statement and r.chain == "masq_docker0" for r in planned) == (
+        mode != "routed"
+    )
+
+
+def test_a_port_that_is_reached_where_the_container_is() -> None:
+    forward = Forward("tcp", IPv4Address(0), 0, IPv4Address("172.17.0.2"), 80, open=True)
+    member = rules.plan_open(forward, "container web")
+    assert (member.rule.statement, member.key) == (
+        "element open { 172.17.0.2 . tcp . 80 }",
+        bytes.fromhex("ac110002 06000000 00500000"),
+    )
+    assert not forward.by_nat
+
+
+def test_what_a_port_of_a_bridge_may_say() -> None:
+    endpoint = Endpoint(
+        "0a1b2c3" + "e" * 57,
+        "c" * 64,
+        IPv4Interface("172.17.0.2/16"),
+        None,
+        "02:42:ac:11:00:02",
+        address6=IPv6Interface("fd00::2/64"),
+        extra=(IPv4Interface("169.254.1.2/16"), IPv6Interface("fe80::9/64")),
+    )
+    members = neighbours.plan_port(endpoint, "container web", spoofing=False, closed=True)
+    assert [(member.set, member.text) for member in members] == [
+        ("macs", '"veth0a1b2c3" . 02:42:ac:11:00:02'),
+        ("addresses", '"veth0a1b2c3" . 172.17.0.2'),
+        ("addresses6", '"veth0a1b2c3" . fd00::2'),
+        ("claims6", '"veth0a1b2c3" . 0xfd000000000000000000000000000002'),
+        ("addresses", '"veth0a1b2c3" . 169.254.1.2'),
+        ("ports", '"veth0a1b2c3"'),
+        ("closed", '"veth0a1b2c3"'),
+    ]
+    assert members[0].key == b"veth0a1b2c3".ljust(16, b"\0") + bytes.fromhex("0242ac110002 0000")
+    assert neighbours.plan_port(endpoint, "", spoofing=True, closed=False) == []
+
+
+def test_links_are_for_two_addresses_and_a_port() -> None:
+    first, second = IPv4Address("172.17.0.3"), IPv4Address("172.17.0.2")
+    members = neighbours.plan_link(first, second, "tcp", 80, "container web")
+    assert {member.family for member in members} == {"bridge", "ip"}
+    assert {member.rule.statement for member in members} == {
+        "element links { 172.17.0.3 . 172.17.0.2 . tcp . 80 }"
+    }
+    assert members[0].key == bytes.fromhex("ac110003 ac110002 06000000 00500000")

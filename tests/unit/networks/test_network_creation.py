@@ -1,6 +1,7 @@
 """From a create request to a network: Docker's checks and words, and the engine's choices."""
 
-from ipaddress import IPv4Network, IPv6Network
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from typing import Any
 
 import msgspec
@@ -12,7 +13,6 @@ from sampan.base.errors import (
     Forbidden,
     InvalidParameter,
     NotFound,
-    NotImplementedHere,
 )
 from sampan.networks.config import DEFAULT_POOLS
 from sampan.networks.create import Surroundings, plan_create
@@ -22,11 +22,24 @@ from sampan.wire.networks import CreateNetwork
 
 TAKEN = IPv4Network("172.18.0.0/16")
 OTHER = Network("b" * 64, "other", "bridge", "", (PoolConfig(TAKEN, TAKEN, TAKEN[1]),))
+KEPT = Network(
+    "d" * 64,
+    "kept",
+    "null",
+    "",
+    (PoolConfig(IPv4Network("10.8.0.0/24"), IPv4Network("10.8.0.0/24"), IPv4Address("10.8.0.1")),),
+    options={"parent": "lab0"},
+    labels={"a": "b"},
+    config_only=True,
+)
 ULA = IPv6Network("fd01:2:3::/48")
 
 
-def _plan(occupied: list[tuple[IPv4Network, str]] | None = None, **body: Any) -> Network:
-    around = Surroundings([OTHER], DEFAULT_POOLS, lambda: occupied or [], lambda: ULA)
+def _plan(
+    occupied: list[tuple[IPv4Network, str]] | None = None, more: Sequence[Network] = (), **body: Any
+) -> Network:
+    networks = [OTHER, KEPT, *more]
+    around = Surroundings(networks, DEFAULT_POOLS, lambda: occupied or [], lambda: ULA, DRIVERS)
     return plan_create(msgspec.convert({"Name": "mine"} | body, CreateNetwork), around)
 
 
@@ -105,9 +118,50 @@ def test_ipv6_networks() -> None:
         ({"Driver": "host"}, Forbidden, 'only one instance of "host" network is allowed'),
         ({"Driver": "null"}, Forbidden, 'only one instance of "null" network is allowed'),
         ({"Driver": "nope"}, NotFound, 'plugin "nope" not found'),
-        ({"IPAM": {"Driver": "nope"}}, NotFound, 'plugin "nope" not found'),
-        ({"ConfigOnly": True}, NotImplementedHere, "config-only"),
-        ({"ConfigFrom": {"Network": "x"}}, NotImplementedHere, "config-only"),
+        ({"ConfigOnly": True, "Internal": True}, Forbidden, "can only contain network specific fields"),
+        ({"ConfigFrom": {"Network": "x"}}, NotFound, 'configuration network "x" not found'),
+        ({"ConfigFrom": {"Network": "other"}}, NotFound, 'configuration network "other" not found'),
+        (
+            {"ConfigFrom": {"Network": "kept"}, "Labels": {"c": "d"}},
+            Forbidden,
+            "user-specified configurations are not supported if the network depends on a configuration",
+        ),
+        (
+            {"ConfigFrom": {"Network": "kept"}, "Options": {"c": "d"}},
+            Forbidden,
+            "network driver options are not supported if the network depends on a configuration network",
+        ),
+        (
+            {"Driver": "macvlan", "Options": {"parent": "lo"}},
+            InvalidParameter,
+            "loopback interface is not a valid",
+        ),
+        ({"Driver": "macvlan", "Options": {"parent": "a b"}}, InvalidParameter, "invalid interface name"),
+        (
+            {"Driver": "macvlan", "Options": {"macvlan_mode": "fast"}},
+            InvalidParameter,
+            "requested macvlan mode 'fast' is not valid, 'bridge' mode is the macvlan driver default",
+        ),
+        (
+            {"Driver": "ipvlan", "Options": {"ipvlan_mode": "l4"}},
+            InvalidParameter,
+            "requested ipvlan mode 'l4' is not valid, 'l2' mode is the ipvlan driver default",
+        ),
+        (
+            {"Driver": "ipvlan", "Options": {"ipvlan_flag": "x"}},
+            InvalidParameter,
+            "requested ipvlan flag 'x' is not valid, 'bridge' is the ipvlan driver default",
+        ),
+        (
+            {"Options": {"com.docker.network.bridge.gateway_mode_ipv6": "isolated"}},
+            InvalidParameter,
+            "gateway mode 'isolated' can only be used for an internal network",
+        ),
+        (
+            {"Options": {"com.docker.network.bridge.trusted_host_interfaces": "eth0:a b"}},
+            InvalidParameter,
+            "'a b'",
+        ),
         ({"Scope": "swarm"}, Forbidden, "swarm"),
         ({"EnableIPv4": False}, InvalidParameter, "IPv4 or IPv6 must be enabled"),
         (_ipam({"Gateway": "10.0.0.1"}), InvalidParameter, "must have a corresponding subnet"),
@@ -165,9 +219,9 @@ def test_ipv6_networks() -> None:
             "neither true",
         ),
         (
-            {"Options": {"com.docker.network.bridge.gateway_mode_ipv4": "routed"}},
-            NotImplementedHere,
-            "gateway mode routed",
+            {"Options": {"com.docker.network.bridge.gateway_mode_ipv4": "fast"}},
+            InvalidParameter,
+            "unknown gateway mode fast",
         ),
         (
             {"Options": {"com.docker.network.bridge.host_binding_ipv4": "x"}},
@@ -205,7 +259,76 @@ def test_plans_follow_the_options() -> None:
     assert 'ip6 saddr fd01:2:3::/64 oifname != "mybr" masquerade' in statements
     assert 'element closed { "mybr" }' in statements
     assert {rule.family for rule in plan.rules} == {"ip", "ip6"}
+    assert set(plan.families) == {"bridge", "ip", "ip6"}
     assert ("net.ipv6.conf.all.forwarding", "1") in {(s.key, s.value) for s in plan.sysctls}
     endpoint = Endpoint("e" * 64, "c" * 64, None, None, "02:42:00:00:00:01")
     with pytest.raises(ValueError, match="has no address"):
         driver.plan_endpoint(made, endpoint, default_route=True)
+
+
+def test_settings_kept_by_a_network_are_followed() -> None:
+    kept = _plan(
+        ConfigOnly=True, EnableIPv6=True, Options={"parent": "eth0.50"}, **_ipam({"Subnet": "10.9.0.0/24"})
+    )
+    assert (kept.driver, kept.config_only) == ("null", True)
+    assert [str(pool.subnet) for pool in kept.pools] == ["10.9.0.0/24"]
+    made = _plan(ConfigFrom={"Network": "kept"}, Driver="macvlan", Internal=True)
+    assert (made.driver, made.config_only, made.config_from, made.internal) == (
+        "macvlan",
+        False,
+        "kept",
+        True,
+    )
+    assert ([str(pool.subnet) for pool in made.pools], made.options, made.labels) == (
+        ["10.8.0.0/24"],
+        {"parent": "lab0"},
+        {"a": "b"},
+    )
+
+
+def _sub(driver: str, **options: str) -> Network:
+    return _plan(Name="there", Driver=driver, Options=options)
+
+
+@pytest.mark.parametrize(
+    ("options", "parent"),
+    [
+        ({"parent": "eth0"}, ("eth0", "", "", 0)),
+        ({"parent": "eth0.50"}, ("eth0.50", "vlan", "eth0", 50)),
+        ({"parent": "eth0.5000"}, ("eth0.5000", "", "", 0)),
+        ({"parent": "a.b.7"}, ("a.b.7", "", "", 0)),
+    ],
+)
+def test_parents(options: dict[str, str], parent: tuple[str, str, str, int]) -> None:
+    (planned,) = DRIVERS["macvlan"].plan_network(_sub("macvlan", **options)).parents
+    assert (planned.name, planned.kind, planned.base, planned.number) == parent
+
+
+def test_without_a_parent_nothing_leads_out() -> None:
+    driver, network = DRIVERS["macvlan"], _sub("macvlan")
+    (planned,) = driver.plan_network(network).parents
+    assert (planned.name, planned.kind) == (f"dm-{network.id[:12]}", "dummy")
+    assert not driver.leads_out(network)
+    assert driver.leads_out(_sub("macvlan", parent="eth0"))
+    assert DRIVERS["ipvlan"].routes_directly(_sub("ipvlan", ipvlan_mode="l3s"))
+
+
+def test_several_subnets() -> None:
+    made = _plan(
+        Driver="macvlan",
+        **_ipam({"Subnet": "10.1.0.0/24"}, {"Subnet": "10.2.0.0/24", "Gateway": "10.2.0.254"}),
+    )
+    assert [str(pool.gateway) for pool in made.pools] == ["10.1.0.1", "10.2.0.254"]
+
+
+def test_who_may_share_a_parent() -> None:
+    plain = _sub("macvlan", parent="eth0")
+    assert _plan(more=[plain], Driver="macvlan", Options={"parent": "eth0"}).pools
+    for driver, options, others in (
+        ("macvlan", {"macvlan_mode": "passthru"}, [plain]),
+        ("macvlan", {}, [_sub("macvlan", parent="eth0", macvlan_mode="passthru")]),
+        ("ipvlan", {}, [plain]),
+        ("macvlan", {}, [_sub("ipvlan", parent="eth0")]),
+    ):
+        with pytest.raises(Forbidden, match="is already using parent interface eth0"):
+            _plan(more=others, Driver=driver, Options={"parent": "eth0", **options})

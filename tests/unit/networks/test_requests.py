@@ -8,14 +8,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from sampan.base.errors import InvalidParameter, NotImplementedHere
+from sampan.base.errors import Forbidden, InvalidParameter
 from sampan.networks import listing
 from sampan.networks.addresses import mac_of, parse_mac
 from sampan.networks.config import NetworkConfig
 from sampan.networks.defaults import HostView, predefined
 from sampan.networks.drivers import DRIVERS
 from sampan.networks.model import Network
-from sampan.networks.request import SandboxRequest, check_request
+from sampan.networks.request import SandboxRequest, check_request, endpoint_sysctls
 from sampan.networks.store import Sandbox, SandboxRow
 from sampan.wire.containers import EndpointIPAMConfig, EndpointSettings, PortBinding
 
@@ -83,11 +83,35 @@ def test_none_and_host_stand_alone() -> None:
         check_request(PLAIN, [NETWORKS["host"], NETWORKS["bridge"]])
 
 
-def test_unknown_options_of_the_engines_own_are_refused_by_name() -> None:
-    option = "com.docker.network.endpoint.sysctls"
-    with pytest.raises(NotImplementedHere, match=rf"driver option {option}"):
-        check_request(replace(PLAIN, **_endpoint(driver_opts={option: "1"})), [NETWORKS["bridge"]])
-    check_request(replace(PLAIN, **_endpoint(driver_opts={"com.example.x": "1"})), [NETWORKS["bridge"]])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "net.ipv4.conf.IFNAME.forwarding",
+        "net.ipv4.conf.eth0.forwarding=1",
+        "kernel.domainname=x",
+        "net.core.x.IFNAME.y=1",
+        "net.ipv4.conf.IFNAME.x/../../y=1",
+        "net.ipv4.conf.IFNAME.forwarding=1,",
+        "net.ipv4.conf.IFNAME.forwarding=1\n",
+    ],
+)
+def test_settings_of_an_interface_that_cannot_be(text: str) -> None:
+    option = {"com.docker.network.endpoint.sysctls": text}
+    with pytest.raises(InvalidParameter, match="unrecognised network interface sysctl"):
+        check_request(replace(PLAIN, **_endpoint(driver_opts=option)), [NETWORKS["bridge"]])
+
+
+def test_options_of_endpoints() -> None:
+    text = "net.ipv4.conf.IFNAME.forwarding=1,net.ipv6.conf.ifname.accept_ra=2"
+    options = {"com.docker.network.endpoint.sysctls": text, "com.example.x": "1"}
+    check_request(replace(PLAIN, **_endpoint(driver_opts=options)), [NETWORKS["bridge"]])
+    assert endpoint_sysctls(EndpointSettings(driver_opts=options)) == tuple(text.split(","))
+
+
+def test_nobody_is_on_a_network_that_only_keeps_settings() -> None:
+    kept = Network("d" * 64, "kept", "null", "", config_only=True)
+    with pytest.raises(Forbidden, match="cannot create endpoint on configuration-only network"):
+        check_request(replace(PLAIN, mode="kept"), [kept])
 
 
 @pytest.mark.parametrize("text", ["02:42:AC:11:00:02", "02-42-ac-11-00-02", "0242.ac11.0002"])
@@ -183,5 +207,5 @@ def test_bad_filters(filters: dict[str, list[str]], message: str) -> None:
 
 def test_every_driver_is_known_by_its_name() -> None:
     assert {name: driver.name for name, driver in DRIVERS.items()} == {
-        n: n for n in ("bridge", "host", "null")
+        n: n for n in ("bridge", "host", "ipvlan", "macvlan", "null")
     }

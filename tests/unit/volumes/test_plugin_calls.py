@@ -8,9 +8,9 @@ from support.fake_daemon import FakeDaemon
 from support.plugin import VolumePlugin
 
 from sampan.base.errors import InvalidParameter
+from sampan.base.plugins import Address, Plugin, PluginFailed, PluginFolders, PluginNotFound
 from sampan.volumes.drivers.plugin import PluginDriver
 from sampan.volumes.errors import DriverNotFound
-from sampan.volumes.plugins import Address, Plugin, PluginFailed, PluginFolders
 
 
 def test_where_plugins_are_found(tmp_path: Path) -> None:
@@ -33,7 +33,7 @@ def test_where_plugins_are_found(tmp_path: Path) -> None:
         with pytest.raises(InvalidParameter):
             folders.find(name)
     for name in ("", "none", "../run/plain", ".x", "a/b"):
-        with pytest.raises(DriverNotFound, match=f'plugin "{name}" not found'):
+        with pytest.raises(PluginNotFound, match=f'plugin "{name}" not found'):
             folders.find(name)
 
 

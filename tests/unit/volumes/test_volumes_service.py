@@ -9,10 +9,10 @@ from support.loops import on_loop
 
 from sampan.base.errors import Conflict, InvalidParameter, NotFound
 from sampan.base.events import EventBus
+from sampan.base.plugins import PluginFolders
 from sampan.base.state import StateDB
 from sampan.daemon.trees import StorageTrees
 from sampan.volumes.copies import VolumeCopies
-from sampan.volumes.plugins import PluginFolders
 from sampan.volumes.service import VolumesService
 
 

@@ -1,8 +1,9 @@
-"""Volume plugins: how they are found, and how they are spoken to.
+"""Plugins: how they are found, and how they are spoken to.
 
 Docker's plugin protocol (docs: "Docker Plugin API"): JSON posted over a unix socket or TCP to
-``/Plugin.Activate`` and then to ``/VolumeDriver.…``. A plugin is ``NAME.sock`` or ``NAME/NAME.sock`` in the
-folder of sockets, or ``NAME.spec`` (an address) or ``NAME.json`` in a folder of specifications.
+``/Plugin.Activate`` and then to ``/VolumeDriver.…``, ``/NetworkDriver.…``, ``/IpamDriver.…``. A plugin is
+``NAME.sock`` or ``NAME/NAME.sock`` in the folder of sockets, or ``NAME.spec`` (an address) or ``NAME.json``
+in a folder of specifications.
 """
 
 import json
@@ -13,8 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from sampan.base.errors import EngineError, HostFailure, InvalidParameter
-from sampan.volumes.errors import DriverNotFound
+from sampan.base.errors import EngineError, HostFailure, InvalidParameter, NotFound
 
 if TYPE_CHECKING:
     import http.client
@@ -27,6 +27,11 @@ _CONTENT_TYPE: Final = "application/vnd.docker.plugins.v1.2+json"
 _TIMEOUT_S: Final = 60.0  # a plugin may have to reach a server far away
 _LARGEST: Final = 8 << 20
 _NAME: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")
+
+
+class PluginNotFound(NotFound):
+    def __init__(self, name: str) -> None:
+        super().__init__(f'plugin "{name}" not found')
 
 
 class PluginFailed(HostFailure):
@@ -67,9 +72,9 @@ class PluginFolders:
         return sorted(found)
 
     def find(self, name: str) -> Address:
-        """Return where ``name`` listens. Raises DriverNotFound, InvalidParameter for a bad file."""
+        """Return where ``name`` listens. Raises PluginNotFound, InvalidParameter for a bad file."""
         if not name or not _NAME.issuperset(name) or name[0] == ".":
-            raise DriverNotFound(name)
+            raise PluginNotFound(name)
         for path in (self._sockets / f"{name}.sock", self._sockets / name / f"{name}.sock"):
             if path.exists():
                 return Address(f"unix://{path}")
@@ -80,7 +85,7 @@ class PluginFolders:
                 except (OSError, UnicodeDecodeError):
                     continue
                 return _parse_spec(path, text)
-        raise DriverNotFound(name)
+        raise PluginNotFound(name)
 
 
 def _parse_spec(path: Path, text: str) -> Address:
@@ -135,7 +140,7 @@ class Plugin:
                 raise PluginFailed(f"{method}: plugin {self.name} answers something else than JSON") from None
         if not isinstance(answer, dict):
             raise PluginFailed(f"{method}: plugin {self.name} answers something else than a JSON object")
-        if failure := answer.get("Err"):
+        if failure := answer.get("Err") or answer.get("Error"):  # the latter in IPAM's part of the protocol
             raise PluginFailed(f"{method}: {failure}")
         if status != http.client.OK:
             raise PluginFailed(f"{method}: plugin {self.name} answers with status {status}")
