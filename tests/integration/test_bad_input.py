@@ -39,8 +39,8 @@ def untouched(engine: Daemon) -> Iterator[Daemon]:
     assert ask(engine, "GET /volumes")["Volumes"] in (None, [])
     assert_none_left(before, engine)
     assert "Traceback" not in engine.log.read_text(errors="replace")
-    # What is opened at the first use stays: the runtime's sealed copy, the runtimes' view of the mounts, the log of
-    # the state. A socket may be closing.
+    # What is opened at its first use stays: the runtime's copy, the view of the mounts, the log of the state;
+    # and a socket may be closing.
     assert open_files(engine) <= files + 6
 
 
