@@ -8,7 +8,7 @@ import errno
 import os
 import posixpath
 import stat
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
@@ -140,10 +140,16 @@ class Archives:
             finally:
                 os.close(root)
             return
-        with self._storage.borrowed(container.id) as rootfs:
+        with ExitStack() as stack:
+            rootfs = stack.enter_context(self._storage.borrowed(container.id))
+            images = {
+                entry.view: stack.enter_context(self._storage.shown(entry.chain))
+                for entry in container.row.mounts
+                if entry.chain is not None
+            }
             staged = f"{container.id}-{os.urandom(6).hex()}"
             try:
-                view = View(rootfs, self._binds(container, rootfs, staged))
+                view = View(rootfs, self._binds(container, rootfs, staged, images))
             except OSError as error:
                 raise HostFailure(f"cannot look into container {container.id}: {error.strerror}") from error
             finally:
@@ -151,13 +157,15 @@ class Archives:
             with view:
                 yield view.root
 
-    def _binds(self, container: Container, rootfs: str, staged: str) -> list[Bind]:
-        """Return the volumes, binds and files to see in the tree; the places for them are made."""
+    def _binds(self, container: Container, rootfs: str, staged: str, images: Mapping[str, str]) -> list[Bind]:
+        """Return the volumes, binds and files to see in the tree; the places for them are made.
+
+        ``images``: where the images that it mounts are shown, by the name of their view.
+        """
         folder = self._launcher.folder(container.id)
         wanted = [
-            (self._source(entry, staged), entry.point.destination)
+            (self._source(entry, images.get(entry.view, entry.point.source), staged), entry.point.destination)
             for entry in container.row.mounts
-            if entry.point.source
         ]
         taken = {destination for _, destination in wanted}
         wanted += [
@@ -175,13 +183,12 @@ class Archives:
             os.close(root)
         return sorted(binds, key=lambda bind: bind.target.count("/"))
 
-    def _source(self, entry: Mounted, staged: str) -> str:
-        """Return what ``entry`` mounts; a path in a volume is bound under ``staged``, as links lead there."""
-        point = entry.point
-        if not entry.subpath:
-            return point.source
+    def _source(self, entry: Mounted, source: str, staged: str) -> str:
+        """Return what ``entry`` mounts of ``source``; a path in it is bound under ``staged``: links lead there."""
+        if not entry.subpath or not source:
+            return source
         try:
-            return self._staging.bind_below(staged, point.name, point.source, entry.subpath)
+            return self._staging.bind_below(staged, f"volume {entry.point.name}", source, entry.subpath)
         except (EngineError, OSError):
             return ""  # it is gone, or leads out of the volume: a start would be refused
 

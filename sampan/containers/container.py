@@ -91,7 +91,8 @@ class Mounted(msgspec.Struct):
 
     ``options`` are those of the OCI mount; ``create_source`` makes a missing bind source (``-v``, not
     ``--mount``); ``copy_up`` fills an empty volume with the image's content at that place. ``labels`` and
-    ``driver_options`` are for a volume that has to be made, ``idmap`` see ``idmap.parse_idmap``.
+    ``driver_options`` are for a volume that has to be made, ``idmap`` see ``idmap.parse_idmap``. A mount of
+    an image knows its ID and the chainID of its top layer, and names the view that shows them.
     """
 
     point: MountPoint
@@ -104,6 +105,9 @@ class Mounted(msgspec.Struct):
     labels: dict[str, str] | None = None
     driver_options: dict[str, str] | None = None
     idmap: str = ""
+    image: str = ""
+    chain: str | None = None
+    view: str = ""
 
     @property
     def alone(self) -> bool:

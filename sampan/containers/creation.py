@@ -4,6 +4,8 @@ import contextlib
 import time
 from collections.abc import Sequence
 
+import msgspec
+
 from sampan.base.errors import InvalidParameter, NotFound
 from sampan.base.events import EventBus
 from sampan.base.faults import point
@@ -119,6 +121,12 @@ class Creation:
                 inherited=self._inherited(host.volumes_from or []),
                 tmpfs=host.tmpfs or {},
             )
+            row.mounts = [
+                self._of_image(entry, f"{container_id}-image-{number}")
+                if entry.point.type == "image"
+                else entry
+                for number, entry in enumerate(row.mounts)
+            ]
             for link in () if self._launcher.by_name(container) else host.links or ():
                 self._store.find(split_link(link)[0])
             if not host.network_mode.startswith("container:"):
@@ -171,6 +179,12 @@ class Creation:
             for entry in self._store.find(name).row.mounts:
                 mounts.append(read_only(entry) if mode == "ro" else entry)  # noqa: PERF401 - find may raise
         return mounts
+
+    def _of_image(self, entry: Mounted, view: str) -> Mounted:
+        """Return the mount of an image, which is found now and kept as long as the container is."""
+        image = self._images.find(entry.image or entry.point.name)
+        shown = msgspec.structs.replace(entry.point, source="")
+        return msgspec.structs.replace(entry, point=shown, image=image.id, chain=image.chain_id, view=view)
 
     async def _make_volume(self, entry: Mounted, undo: Undo) -> None:
         name = entry.point.name

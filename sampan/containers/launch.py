@@ -104,6 +104,7 @@ class Launcher:
             point("containers.start.network")
             undo.add(self._volumes.release, container.id)
             undo.add(self._volumes.unstage, container.id)
+            undo.add(self._drop_views, container)
             mounts = await self._resolve_mounts(container, rootfs)
             point("containers.start.volumes")
             document = self._spec.build(self._spec_request(container, rootfs, netns, mounts))
@@ -162,7 +163,12 @@ class Launcher:
             self._storage.unmount,
             self._volumes.release,
         )
-        results = await asyncio.gather(*(step(container.id) for step in steps), return_exceptions=True)
+        views = [entry.view for entry in container.row.mounts if entry.view]
+        results = await asyncio.gather(
+            *(step(container.id) for step in steps),
+            *(self._storage.remove(view) for view in views),
+            return_exceptions=True,
+        )
         failures = [result for result in results if isinstance(result, Exception)]
         if container.row.host.ipc_mode == "shareable":
             close_shm(self.folder(container.id))
@@ -170,6 +176,12 @@ class Launcher:
         if failures:
             raise ExceptionGroup(f"container {container.id} could not be tidied up", failures)
         container.row.acquired = False
+
+    async def _drop_views(self, container: Container) -> None:
+        """Take away the views of the images that the container mounts."""
+        for entry in container.row.mounts:
+            if entry.view:
+                await self._storage.remove(entry.view)
 
     async def forget(self, container: Container) -> None:
         """Remove the container's layer and folder."""
@@ -309,6 +321,13 @@ class Launcher:
             return OciMount(destination=made.destination, type="tmpfs", source="tmpfs", options=entry.options)
         source = made.source
         options = entry.options
+        if made.type == "image":
+            made.source = source = str(await self._storage.view(entry.view, entry.chain))
+            if entry.subpath:
+                source = await self._volumes.mount_below(
+                    container.id, f"image {made.name}", source, entry.subpath
+                )
+            return OciMount(destination=made.destination, type="bind", source=source, options=options)
         if made.type == "volume":
             mounted = await self._volumes.mount(made.name, container.id, subpath=entry.subpath)
             source = mounted.path

@@ -283,7 +283,9 @@ def _mounted(mount: Mount, volume_path: Callable[[str], str], *, mode: str = "")
         point = MountPoint(type="tmpfs", destination=destination, rw=not mount.read_only)
         return Mounted(point, render_tmpfs(mount))
     if mount.type == "image":
-        raise InvalidParameter("mounts of type image are not supported by this version of sampan")
+        point = MountPoint(type="image", name=mount.source, destination=destination, rw=False)
+        subpath = mount.image_options.subpath if mount.image_options else ""
+        return Mounted(point, ["rbind", "ro", "rprivate"], subpath=subpath)
     if mount.type == "volume":
         options = mount.volume_options or VolumeOptions()
         config = options.driver_config or DriverConfig()

@@ -574,12 +574,20 @@ class ContainersService:
         return self._execs.inspect(exec_id)
 
     def containers_of(self, image_id: str) -> list[tuple[str, bool]]:
-        """Return (id, running) of the containers made of an image (ImageUsers)."""
-        return [(c.id, c.state.running) for c in self._store if c.row.image_id == image_id]
+        """Return (id, running) of the containers made of an image, or mounting it (ImageUsers)."""
+        return [
+            (c.id, c.state.running)
+            for c in self._store
+            if c.row.image_id == image_id or any(entry.image == image_id for entry in c.row.mounts)
+        ]
 
     def containers_using(self, volume: str) -> list[str]:
         """Return the ids of the containers that mount a volume (VolumeUsers)."""
-        return [c.id for c in self._store if any(entry.point.name == volume for entry in c.row.mounts)]
+        return [
+            c.id
+            for c in self._store
+            if any(entry.point.name == volume and not entry.image for entry in c.row.mounts)
+        ]
 
     @asynccontextmanager
     async def frozen(self, volume: str) -> AsyncIterator[None]:
@@ -608,8 +616,13 @@ class ContainersService:
         return running, paused, len(statuses) - running - paused
 
     def ids(self) -> set[str]:
-        """Return the ids of all containers: the snapshots that storage must keep."""
+        """Return the ids of all containers."""
         return {container.id for container in self._store}
+
+    def snapshots(self) -> set[str]:
+        """Return the keys of the snapshots that storage must keep: layers, and views of mounted images."""
+        views = {entry.view for c in self._store if c.row.acquired for entry in c.row.mounts if entry.view}
+        return self.ids() | views
 
     def running_ids(self) -> set[str]:
         """Return the ids of those whose process may have outlived the daemon."""

@@ -118,7 +118,7 @@ async def build(config: Config) -> Engine:
         tasks = Tasks("daemon")
         closing.push_async_callback(tasks.close)
         tasks.spawn(blocking(spec.warm), name="compile the default seccomp profile")
-        await blocking(storage.recover, containers.ids() | images.chains_in_use())
+        await blocking(storage.recover, containers.snapshots() | images.chains_in_use())
         await volumes.recover(containers.volumes_held())
         await networks.open(containers.running_ids())
         await containers.restore()

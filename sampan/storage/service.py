@@ -77,6 +77,16 @@ class StorageService:
                 return Path(target)
             return await blocking(self._keep, key)
 
+    async def view(self, key: str, parent: str | None) -> Path:
+        """Show the committed ``parent`` (None: nothing) read-only, and return the root directory.
+
+        Idempotent; ``remove`` takes the view ``key`` away. Raises SnapshotNotFound (the parent), HostFailure.
+        """
+        async with self._locks.hold(key):
+            if not self.exists(key):
+                await blocking(self._view, key, parent)
+        return await self.mount(key)
+
     async def unmount(self, key: str) -> None:
         """Unmount ``key``; one that is not mounted, or not there, is no error."""
         async with self._locks.hold(key):
@@ -142,7 +152,7 @@ class StorageService:
 
     def export(self, key: str) -> Generator[bytes, None, None]:
         """Yield the tar of the whole tree of ``key``, active or committed, piece by piece; see ``diff``."""
-        with _translated(f"read snapshot {key}"), self._shown(key) as target, opened(target) as root:
+        with _translated(f"read snapshot {key}"), self.shown(key) as target, opened(target) as root:
             yield from pack_tree(root)
 
     def graph_data(self, key: str) -> dict[str, str]:
@@ -210,6 +220,9 @@ class StorageService:
             self._kept.discard(key)
             self._unmount(key)
         self._remove(key)
+    def _view(self, key: str, parent: str | None) -> None:
+        with _translated(f"prepare view {key}"):
+            self.driver.view(key, parent)
 
     def _remove(self, key: str) -> None:
         with _translated(f"remove snapshot {key}"):
@@ -260,8 +273,8 @@ class StorageService:
                 _take_off(step.target)
 
     @contextmanager
-    def _shown(self, key: str) -> Iterator[str]:
-        """Yield a directory that shows all of ``key``, active or committed, while the block runs."""
+    def shown(self, key: str) -> Iterator[str]:
+        """Yield a directory that shows all of ``key``, active or committed, while the block runs; blocking."""
         if self.driver.find(key).kind is not Kind.COMMITTED:
             with self.borrowed(key) as target:
                 yield target

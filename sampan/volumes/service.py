@@ -337,11 +337,18 @@ class VolumesService:
             path = await self._hold(record, container)
         shown = path
         if subpath:
-            path = await blocking(self.staging.bind_below, container, name, path, subpath)
+            path = await self.mount_below(container, f"volume {name}", path, subpath)
             shown = f"{shown}/{subpath}"
         attributes = {"container": container, "destination": shown, "driver": record.driver}
         self._events.publish("volume", "mount", name, attributes)
         return Mountable(path, read_only=bool(record.snapshot_of))
+
+    async def mount_below(self, container: str, whole: str, path: str, subpath: str) -> str:
+        """Return what to bind into ``container`` for ``subpath`` in the tree ``path`` of ``whole``.
+
+        Raises NotFound, InvalidParameter if it leads out of the tree, HostFailure.
+        """
+        return await blocking(self.staging.bind_below, container, whole, path, subpath)
 
     async def mount_alone(self, container: str, source: str) -> str:
         """Return what to bind into ``container`` so that no mount below ``source`` comes along."""

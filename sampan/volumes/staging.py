@@ -27,16 +27,16 @@ class Staging:
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    def bind_below(self, container: str, volume: str, data: str, subpath: str) -> str:
-        """Bind what ``subpath`` in the volume's ``data`` leads to; return where.
+    def bind_below(self, container: str, whole: str, data: str, subpath: str) -> str:
+        """Bind what ``subpath`` in the tree ``data`` of ``whole`` ("volume NAME") leads to; return where.
 
-        Raises NotFound, InvalidParameter if it leads out of the volume, HostFailure.
+        Raises NotFound, InvalidParameter if it leads out of the tree, HostFailure.
         """
         root = os.open(data, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             found = openat2(root, subpath, os.O_PATH, resolve=_BENEATH)
         except OSError as error:
-            raise _refusal(error, volume, subpath) from error
+            raise _refusal(error, whole, subpath) from error
         finally:
             os.close(root)
         try:
@@ -44,7 +44,7 @@ class Staging:
             target = self._place(container, is_dir=stat.S_ISDIR(os.fstat(found).st_mode))
             bind(source, target, recursive=True)
         except OSError as error:
-            raise HostFailure(f"cannot mount {subpath} of volume {volume}: {error.strerror}") from error
+            raise HostFailure(f"cannot mount {subpath} of {whole}: {error.strerror}") from error
         finally:
             os.close(found)
         return target
@@ -120,9 +120,9 @@ class Staging:
         return str(target)
 
 
-def _refusal(error: OSError, volume: str, subpath: str) -> Exception:
+def _refusal(error: OSError, whole: str, subpath: str) -> Exception:
     if error.errno in (errno.EXDEV, errno.ELOOP):
-        return InvalidParameter(f"subpath {subpath} leads out of volume {volume}")
+        return InvalidParameter(f"subpath {subpath} leads out of {whole}")
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
-        return NotFound(f"cannot access path {subpath} of volume {volume}: no such file or directory")
-    return HostFailure(f"cannot access path {subpath} of volume {volume}: {error.strerror}")
+        return NotFound(f"cannot access path {subpath} of {whole}: no such file or directory")
+    return HostFailure(f"cannot access path {subpath} of {whole}: {error.strerror}")

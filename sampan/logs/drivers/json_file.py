@@ -11,6 +11,10 @@ from sampan.logs.driver import Line, LogOptions, ReadAt
 from sampan.logs.options import check_names, parse_options
 
 _BLOCK: Final = 64 << 10
+# Docker lets the log of who does not ask for limits grow until the disk is full. Here it is rotated; a
+# container's configuration stays as it was given, so that inspect shows what Docker's users expect.
+_UNASKED: Final = LogOptions(max_size=10_000_000, max_file=5)
+_UNLIMITED: Final = "-1"
 _FRACTION: Final = len("2024-05-01T10:11:12")
 _STAMP: Final = len("2024-05-01T10:11:12.000000000Z")
 
@@ -65,7 +69,12 @@ class JsonFile:
 
     def options(self, config: Mapping[str, str]) -> LogOptions:
         check_names(config, f"for {self.name} log driver")
-        return parse_options(config, LogOptions(), compress_needs_size=True)
+        asked = dict(config)
+        if config.get("max-size") == _UNLIMITED:
+            del asked["max-size"]
+        elif "max-size" not in config and "compress" not in config:
+            return parse_options(asked, _UNASKED, compress_needs_size=True)
+        return parse_options(asked, LogOptions(), compress_needs_size=True)
 
     def decode(self, data: bytes, *, final: bool) -> tuple[Sequence[Line], int]:
         end = len(data) if final else data.rfind(b"\n") + 1

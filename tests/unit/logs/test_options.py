@@ -56,7 +56,10 @@ def test_attributes() -> None:
 @pytest.mark.parametrize(
     ("driver", "config", "options"),
     [
-        ("json-file", {}, LogOptions(0, 1, False)),
+        ("json-file", {}, LogOptions(10_000_000, 5, False)),
+        ("json-file", {"max-file": "2"}, LogOptions(10_000_000, 2, False)),
+        ("json-file", {"max-size": "1m"}, LogOptions(1_000_000, 1, False)),
+        ("json-file", {"max-size": "-1"}, LogOptions(0, 1, False)),
         (
             "json-file",
             {"max-size": "10k", "max-file": "3", "compress": "true"},
@@ -64,7 +67,7 @@ def test_attributes() -> None:
         ),
         ("local", {}, LogOptions(20 << 20, 5, True)),
         ("local", {"max-size": "1m", "compress": "false", "max-file": "1"}, LogOptions(1_000_000, 1, False)),
-        ("json-file", {"mode": "non-blocking", "max-buffer-size": "4m"}, LogOptions()),
+        ("json-file", {"mode": "non-blocking", "max-buffer-size": "4m"}, LogOptions(10_000_000, 5)),
         ("none", {"whatever": "x"}, LogOptions()),
     ],
 )
