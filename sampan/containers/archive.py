@@ -184,7 +184,7 @@ class Archives:
         return sorted(binds, key=lambda bind: bind.target.count("/"))
 
     def _source(self, entry: Mounted, source: str, staged: str) -> str:
-        """Return what ``entry`` mounts of ``source``; a path in it is bound under ``staged``: links lead there."""
+        """Return what ``entry`` mounts of ``source``; a path in that is bound under ``staged``."""
         if not entry.subpath or not source:
             return source
         try:

@@ -7,7 +7,7 @@ is answered first (state, event, every ``wait``); unmounting and network teardow
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -71,6 +71,7 @@ from sampan.wire.containers import (
     UpdateContainer,
     WaitResult,
 )
+from sampan.wire.disk import Prunable
 from sampan.wire.stats import ContainerStats
 
 _log = logging.getLogger(__name__)
@@ -284,25 +285,42 @@ class ContainersService:
 
     async def prune(self, filters: listing.Filters) -> tuple[list[str], int]:
         """Remove the containers that do not run and pass ``filters``; return their ids and bytes freed."""
+        removed, freed = [], 0
+        for item in await self.plan_prune(filters):
+            try:
+                await self.remove(item.id)
+            except (Conflict, NotFound):
+                continue  # it was started, or somebody was faster
+            removed.append(item.id)
+            freed += item.size
+        self._events.publish("container", "prune", "", {"reclaimed": str(freed)})
+        return removed, freed
+
+    async def plan_prune(self, filters: listing.Filters) -> list[Prunable]:
+        """Return what ``prune`` takes. Raises InvalidParameter for a bad filter."""
         for key in filters:
             if key not in _PRUNE_FILTERS:
                 raise InvalidParameter(f"invalid filter '{key}'")
         until = [parse_moment_ns(text) for text in filters.get("until", ())]
-        removed, freed = [], 0
-        for container in self._store:
-            if container.state.running or any(container.row.created_ns > moment for moment in until):
-                continue
-            if not listing.passes_labels(container.row.config.labels or {}, filters):
-                continue
-            size, _ = await self._sizes(container)
-            try:
-                await self.remove(container.id)
-            except Conflict:
-                continue
-            removed.append(container.id)
-            freed += size
-        self._events.publish("container", "prune", "", {"reclaimed": str(freed)})
-        return removed, freed
+        chosen = [
+            container
+            for container in self._store
+            if not container.state.running
+            and all(container.row.created_ns <= moment for moment in until)
+            and listing.passes_labels(container.row.config.labels or {}, filters)
+        ]
+        sizes = await blocking(self._storage.measure, [container.id for container in chosen])
+        now_ns = time.time_ns()
+        return [
+            Prunable(
+                "container",
+                container.id,
+                container.name,
+                sizes[container.id].size if container.id in sizes else 0,
+                listing.status_text(container, now_ns) or "it does not run",
+            )
+            for container in chosen
+        ]
 
     async def update(self, name: str, body: UpdateContainer) -> list[str]:
         """Change limits and restart policy of a container, running or not; zero leaves a value as it is."""
@@ -580,6 +598,24 @@ class ContainersService:
             for c in self._store
             if c.row.image_id == image_id or any(entry.image == image_id for entry in c.row.mounts)
         ]
+
+    def users_of_images(self, ignoring: Collection[str] = ()) -> dict[str, int]:
+        """Return how many containers are made of each image, or mount it (ImageUsers)."""
+        users: dict[str, int] = {}
+        for container in self._store:
+            if container.id not in ignoring:
+                row = container.row
+                for image in {row.image_id, *(entry.image for entry in row.mounts if entry.image)}:
+                    users[image] = users.get(image, 0) + 1
+        return users
+
+    def users_of_volumes(self) -> dict[str, int]:
+        """Return how many containers mount each volume."""
+        users: dict[str, int] = {}
+        for container in self._store:
+            for name in {entry.point.name for entry in container.row.mounts if not entry.image}:
+                users[name] = users.get(name, 0) + 1
+        return users
 
     def containers_using(self, volume: str) -> list[str]:
         """Return the ids of the containers that mount a volume (VolumeUsers)."""

@@ -88,6 +88,24 @@ class ContentStore:
                     freed += found.st_size
         return freed
 
+    def partials(self, busy: Collection[str] = ()) -> list[tuple[str, int]]:
+        """Return digest and size of each beginning of a blob that is not ``busy``."""
+        found = []
+        for path in sorted(self._partial.iterdir()):
+            digest = path.name.replace("-", ":", 1)
+            with suppress(FileNotFoundError):
+                if digest not in busy:
+                    found.append((digest, path.stat().st_size))
+        return found
+
+    def forget_partial(self, digest: str) -> bool:
+        """Remove the beginning of a blob; return False if there is none."""
+        try:
+            (self._partial / Path(digest.replace(":", "-", 1)).name).unlink()
+        except FileNotFoundError:
+            return False
+        return True
+
     def put(self, data: bytes, digest: Digest) -> None:
         """Store a document that was verified as ``digest``."""
         if self.size(digest) is None:

@@ -5,7 +5,7 @@ the row is written nothing is visible. What a failure leaves behind is dropped a
 dropped at the next start, because no row names it.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -107,13 +107,13 @@ class Installer:
                 hold.release()
                 await blocking(self._content.sweep(self.live_digests(), digests).remove)
 
-    def live_digests(self) -> set[str]:
-        """Return the digests of all blobs that images need."""
-        return {digest for record in self._store.everything() for digest in record.digests()}
+    def live_digests(self) -> Collection[str]:
+        """Return the digests of all blobs that images need, as they are at any moment."""
+        return self._store.digests()
 
-    def live_chains(self) -> set[str]:
-        """Return the chainIDs of all snapshots that images need."""
-        return {layer.chain_id for record in self._store.everything() for layer in record.layers}
+    def live_chains(self) -> Collection[str]:
+        """Return the chainIDs of all snapshots that images need, as they are at any moment."""
+        return self._store.chains()
 
     async def install(
         self,

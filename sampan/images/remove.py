@@ -3,7 +3,7 @@
 Pure decisions over the store and the users of images; ``service`` carries them out.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from enum import Flag, auto
 from typing import Final, Protocol
 
@@ -20,6 +20,9 @@ class ImageUsers(Protocol):
     def containers_of(self, image_id: str) -> list[tuple[str, bool]]:
         """Return ID and "is it running" of each container of the image."""
 
+    def users_of_images(self, ignoring: Collection[str] = ()) -> Mapping[str, int]:
+        """Return how many containers, but for those of ``ignoring``, each image has, by ID; 0 is left out."""
+
 
 class NoUsers:
     """Nobody uses any image."""
@@ -27,6 +30,10 @@ class NoUsers:
     def containers_of(self, image_id: str) -> list[tuple[str, bool]]:
         """Return nothing."""
         return []
+
+    def users_of_images(self, ignoring: Collection[str] = ()) -> Mapping[str, int]:
+        """Return nothing."""
+        return {}
 
 
 class Against(Flag):

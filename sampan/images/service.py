@@ -4,7 +4,7 @@ import asyncio
 import builtins
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +30,7 @@ from sampan.images.load import Loader
 from sampan.images.making import Commit, plan_commit, plan_import, receive_layer, write_layer
 from sampan.images.planned import check_os
 from sampan.images.progress import stream_line
+from sampan.images.prune import plan_prune
 from sampan.images.remove import ImageUsers, NoUsers
 from sampan.images.save import Saver, Wanted
 from sampan.images.store import ImageRecord, ImageStore, check_name
@@ -42,6 +43,7 @@ from sampan.registry.auth import NOBODY, Credentials
 from sampan.registry.service import Registries
 from sampan.registry.settings import RegistrySettings
 from sampan.wire.containers import ContainerConfig, GraphDriver
+from sampan.wire.disk import Prunable
 from sampan.wire.images import HistoryEntry, ImageSummary, InspectedImage, PrunedImages, RemovedImage
 from sampan.wire.system import Progress
 
@@ -224,7 +226,7 @@ class ImagesService:
 
     def chains_in_use(self) -> set[str]:
         """Return the chainIDs that images need, for ``StorageService.recover``."""
-        return self._installer.live_chains()
+        return set(self._installer.live_chains())
 
     # --- coming ---
 
@@ -560,23 +562,60 @@ class ImagesService:
 
     async def _prune(self, wanted: PruneFilter) -> PrunedImages:
         steps: builtins.list[RemovedImage] = []
-        parents = self._store.parents()
-        sizes = {layer.chain_id: layer.unpacked for row in self._store.everything() for layer in row.layers}
-        for record in self._store.images().values():
-            references = self._store.references(record.id)
-            if not wanted.takes(record) or (record.id in parents and (wanted.dangling or not references)):
-                continue
-            if wanted.dangling and any(reference.tag for reference in references):
-                continue
-            names = [reference.familiar for reference in references] or [record.id]
-            for name in names:
-                with suppress(Conflict, ImageNotFound):
-                    steps += await self._remove(name, force=False, prune=True)
-        freed = sum(sizes.get(step.deleted, 0) for step in steps)
-        busy = self._pulls.fetching() if self._pulls is not None else ()
-        freed += await blocking(self._content.forget_partials, 0.0, busy)
+        freed = 0
+        for item in self._plan_prune(wanted, ()):
+            with suppress(Conflict):
+                steps += await self._remove_planned(item)
+                freed += item.size
+        await self.collect()
+        freed += await blocking(self._content.forget_partials, 0.0, self._fetching())
         self._events.publish("image", "prune", "", {"reclaimed": str(freed)})
         return PrunedImages(steps or None, freed)
+
+    def _fetching(self) -> Collection[str]:
+        return self._pulls.fetching() if self._pulls is not None else ()
+
+    def _plan_prune(self, wanted: PruneFilter, ignoring: Collection[str]) -> builtins.list[Prunable]:
+        return plan_prune(self._store, self.users.users_of_images(ignoring).__contains__, wanted)
+
+    async def plan_prune(
+        self, filters: Mapping[str, Sequence[str]], *, ignoring: Collection[str] = ()
+    ) -> builtins.list[Prunable]:
+        """Return what ``prune`` takes: images, and beginnings of blobs that nobody fetches.
+
+        ``ignoring`` are containers that are thought away. Raises InvalidFilter.
+        """
+        images = self._plan_prune(PruneFilter.parse(filters), ignoring)
+        partials = await blocking(self._content.partials, self._fetching())
+        return [
+            *images,
+            *(Prunable("download", name, name, size, "a pull was broken off") for name, size in partials),
+        ]
+
+    async def remove_planned(self, item: Prunable) -> None:
+        """Take what a plan named, and nothing else. Raises Conflict if it is not as it was planned."""
+        if item.kind == "download":
+            if item.id in self._fetching() or not await blocking(self._content.forget_partial, item.id):
+                raise Conflict("it is being fetched, or gone")
+            return
+        await self._tasks.finish(self._remove_planned(item), name=f"remove {item.id}")
+
+    async def _remove_planned(self, item: Prunable) -> builtins.list[RemovedImage]:
+        async with self._removing:
+            record = self._store.get(item.id)
+            names = [reference.familiar for reference in self._store.references(item.id)]
+            if record is None or names != item.names:
+                raise Conflict("it is gone, or has other names by now")
+            if self.users.containers_of(item.id):
+                raise Conflict("a container uses it by now")
+            if not item.only_names and self._store.children(item.id):
+                raise Conflict("images were made from it by now")
+            steps: builtins.list[RemovedImage] = []
+            for reference in self._store.references(item.id):
+                self._untag(item.id, reference, steps)
+            if not item.only_names:
+                await self._delete(item.id, steps, force=False, prune=False, quiet=False)
+            return steps
 
     async def collect(self) -> None:
         """Drop what images that were deleted under their containers left, once those containers are gone.

@@ -6,7 +6,7 @@
 Writes are durable (``synchronous=FULL``) and made on the event loop, which is the only thread to use this.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, KeysView, Mapping
 from contextlib import contextmanager
 from typing import Final
 
@@ -91,10 +91,12 @@ class ImageStore:
         self._images: dict[str, ImageRecord] = {}
         self._names: dict[str, tuple[Reference, str]] = {}  # full reference → itself and the image ID
         self._by_image: dict[str, dict[str, Reference]] = {}
+        self._chains: dict[str, int] = {}  # chainIDs and digests of blobs: how many images need them
+        self._digests: dict[str, int] = {}
         self._load()
 
     def _load(self) -> None:
-        for table in (self._images, self._names, self._by_image):
+        for table in (self._images, self._names, self._by_image, self._chains, self._digests):
             table.clear()
         try:
             for document in self._state.load(IMAGES).values():
@@ -102,6 +104,7 @@ class ImageStore:
                 if record.version > VERSION:
                     raise HostFailure(f"image {record.id} was written by a newer version of the engine")
                 self._images[record.id] = record
+                self._count(record, 1)
             for text, document in self._state.load(NAMES).items():
                 self._remember(parse_canonical(text), msgspec.json.decode(document, type=NameRecord).image)
         except (msgspec.DecodeError, InvalidParameter) as error:
@@ -137,12 +140,32 @@ class ImageStore:
     def put(self, record: ImageRecord) -> None:
         """Add or replace an image; rows are replaced, never changed in place."""
         self._state.put(IMAGES, record.id, msgspec.json.encode(record), durable=True)
+        self._count(record, 1)
+        if (old := self._images.get(record.id)) is not None:
+            self._count(old, -1)
         self._images[record.id] = record
 
     def delete(self, image_id: str) -> None:
         """Forget an image; its names must be gone already."""
         self._state.delete(IMAGES, image_id, durable=True)
-        self._images.pop(image_id, None)
+        if (old := self._images.pop(image_id, None)) is not None:
+            self._count(old, -1)
+
+    def chains(self) -> KeysView[str]:
+        """Return the chainIDs of all snapshots that images need, as they are at any moment."""
+        return self._chains.keys()
+
+    def digests(self) -> KeysView[str]:
+        """Return the digests of all blobs that images need, as they are at any moment."""
+        return self._digests.keys()
+
+    def _count(self, record: ImageRecord, change: int) -> None:
+        chains = (layer.chain_id for layer in record.layers)
+        for counts, keys in ((self._chains, chains), (self._digests, record.digests())):
+            for key in keys:
+                counts[key] = counts.get(key, 0) + change
+                if not counts[key]:
+                    del counts[key]
 
     def search(self, prefix: str) -> ImageRecord | None:
         """Return the only image whose ID begins with ``prefix`` (with or without algorithm), or None."""

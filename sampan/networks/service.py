@@ -49,6 +49,7 @@ from sampan.networks.store import NetworkStore, PortRow, Sandbox, SandboxRow
 from sampan.networks.views import NetworkViews
 from sampan.wire import networks as wire
 from sampan.wire.containers import PortMap
+from sampan.wire.disk import Prunable
 
 __all__ = ["NetworkConfig", "NetworksService", "Sandbox", "SandboxRequest"]
 
@@ -514,14 +515,19 @@ class NetworksService:
     async def prune(self, filters: Mapping[str, Sequence[str]]) -> list[str]:
         """Remove the networks that no container is on and that pass ``filters``; return their names."""
         removed: list[str] = []
-        for network in listing.select_unused(self._store.networks.values(), filters, self._used()):
+        for item in self.plan_prune(filters):
             try:
-                await self.remove_network(network.id)
+                await self.remove_network(item.id)
             except (NotFound, Forbidden):
                 continue  # somebody was faster, or it is in use since
-            removed.append(network.name)
+            removed.append(item.name)
         self._events.publish("network", "prune", "", {"reclaimed": "0"})
         return removed
+
+    def plan_prune(self, filters: Mapping[str, Sequence[str]]) -> list[Prunable]:
+        """Return what ``prune`` takes. Raises InvalidParameter for a bad filter."""
+        unused = listing.select_unused(self._store.networks.values(), filters, self._used())
+        return [Prunable("network", n.id, n.name, 0, "no container is on it") for n in unused]
 
     def find(self, name: str) -> Network:
         """Return a network by name, id or unambiguous start of its id. Raises NotFound, InvalidParameter."""

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 from pathlib import Path
-from typing import ClassVar, Final, Protocol
+from typing import ClassVar, Final, Protocol, runtime_checkable
 
 from sampan.base.errors import Conflict, NotFound
 from sampan.kernel.mount import Mount
@@ -170,3 +170,10 @@ class SnapshotDriver(Protocol):
 
     def status(self) -> list[tuple[str, str]]:
         """Return what ``info`` shows as ``DriverStatus``."""
+
+
+@runtime_checkable
+class HasOwnEntries(Protocol):
+    """A driver that keeps other things beside its snapshots' folders, ``<root>/<driver>/<entry>``."""
+
+    own_entries: ClassVar[frozenset[str]]

@@ -8,7 +8,7 @@ import errno
 import logging
 import os
 import threading
-from collections.abc import AsyncIterator, Collection, Generator, Iterator
+from collections.abc import AsyncIterator, Collection, Generator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -16,9 +16,19 @@ from sampan.base import faults
 from sampan.base.errors import HostFailure
 from sampan.base.threads import blocking
 from sampan.kernel.mount import is_mount_point, mount, umount
-from sampan.storage.choice import open_driver
+from sampan.storage.catalogue import folder_of
+from sampan.storage.choice import MARK, open_driver
 from sampan.storage.compare import shown_only, without
-from sampan.storage.driver import Change, Kind, SnapshotDriver, SnapshotExists, SnapshotNotFound, Usage
+from sampan.storage.driver import (
+    Change,
+    HasOwnEntries,
+    Kind,
+    Snapshot,
+    SnapshotDriver,
+    SnapshotExists,
+    SnapshotNotFound,
+    Usage,
+)
 from sampan.storage.pack import pack_delta, pack_tree
 from sampan.storage.tar_reader import Source, TarReader
 from sampan.storage.tree import opened
@@ -26,6 +36,7 @@ from sampan.storage.unpack import Applied, unpack
 
 _log = logging.getLogger(__name__)
 _TRANSIENT = ("apply-", "view-")
+_OWN_ENTRIES = frozenset({"l"})  # what lies beside the snapshots in the folders of those that say nothing
 
 
 class StorageService:
@@ -37,11 +48,13 @@ class StorageService:
 
     def __init__(self, root: Path, *, driver: str | None = None) -> None:
         self.driver: SnapshotDriver = open_driver(root, driver)
+        self._root = root
         self._locks = _KeyLocks()
         # Mounting state is shared with worker threads (export), hence no asyncio lock.
         self._mounting = threading.Lock()
         self._borrowers: dict[str, int] = {}
         self._kept: set[str] = set()
+        self._measured: dict[str, Usage] = {}
 
     @property
     def name(self) -> str:
@@ -99,11 +112,47 @@ class StorageService:
         """
         async with self._locks.hold(key):
             await blocking(self._unmount_and_remove, key)
+            self._measured.pop(key, None)
 
     async def usage(self, key: str) -> Usage:
         """Measure what ``key`` holds itself, its parents not counted."""
         async with self._locks.hold(key):
             return await blocking(self._usage, key)
+
+    def measure(self, keys: Iterable[str]) -> dict[str, Usage]:
+        """Measure the snapshots ``keys`` themselves; those that are not there are left out.
+
+        Blocking. A committed snapshot does not change, so it is measured once.
+        """
+        found: dict[str, Usage] = {}
+        for key in keys:
+            usage = self._measured.get(key)
+            if usage is None:
+                try:
+                    usage = self._usage(key)
+                    if self.driver.find(key).kind is Kind.COMMITTED:
+                        self._measured[key] = usage
+                except (SnapshotNotFound, HostFailure):
+                    continue  # it went, or goes, meanwhile
+            found[key] = usage
+        return found
+
+    def places(self) -> tuple[dict[str, Snapshot], set[str]]:
+        """Return the folder of each snapshot, and what else of the driver's lies beside them, by path."""
+        home = self._root / self.driver.name
+        snapshots = {str(home / folder_of(snapshot.key)): snapshot for snapshot in self.driver.walk()}
+        own = self.driver.own_entries if isinstance(self.driver, HasOwnEntries) else _OWN_ENTRIES
+        return snapshots, {str(self._root / MARK), *(str(home / name) for name in own)}
+
+    def in_use(self, key: str) -> bool:
+        """Tell whether ``key`` is mounted for somebody."""
+        return key in self._kept or key in self._borrowers
+
+    def unmount_stray(self, key: str) -> None:
+        """Unmount ``key`` unless somebody uses it; blocking."""
+        with self._mounting:
+            if not self.in_use(key):
+                self._unmount(key)
 
     async def changes(self, key: str, *, ignore: Collection[str] = ()) -> list[Change]:
         """Return how ``key`` differs from its parent, in the order of ``docker diff``.
@@ -274,7 +323,7 @@ class StorageService:
 
     @contextmanager
     def shown(self, key: str) -> Iterator[str]:
-        """Yield a directory that shows all of ``key``, active or committed, while the block runs; blocking."""
+        """Yield a directory that shows all of ``key`` while the block runs; blocking."""
         if self.driver.find(key).kind is not Kind.COMMITTED:
             with self.borrowed(key) as target:
                 yield target

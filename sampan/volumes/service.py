@@ -7,8 +7,8 @@ it, and moved. Which containers use a volume is asked of whoever owns containers
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -25,7 +25,7 @@ from sampan.base.threads import blocking
 from sampan.base.times import now
 from sampan.kernel.idmap import IdRange
 from sampan.volumes import filters as filters_of
-from sampan.volumes.driver import Described, Trees, VolumeDriver
+from sampan.volumes.driver import Described, Size, Trees, VolumeDriver
 from sampan.volumes.drivers.local import LocalDriver
 from sampan.volumes.drivers.plugin import PluginDriver
 from sampan.volumes.errors import DriverNotFound, VolumeExists, VolumeInUse, VolumeNotFound
@@ -34,6 +34,7 @@ from sampan.volumes.filters import ANONYMOUS_LABEL, Filters
 from sampan.volumes.names import check_name
 from sampan.volumes.staging import Staging
 from sampan.volumes.store import Record, VolumeStore
+from sampan.wire.disk import Prunable
 from sampan.wire.volumes import Volume
 
 _log = logging.getLogger(__name__)
@@ -276,31 +277,51 @@ class VolumesService:
 
     async def prune(self, filters: Filters) -> tuple[list[str], int]:
         """Remove unused anonymous volumes (``all``: named ones too); return names and bytes freed."""
-        filters_of.check(filters, filters_of.PRUNE)
-        everything = bool(filters_of.flag(filters, "all"))
         removed, freed = [], 0
-        for record in self.store:
-            anonymous = ANONYMOUS_LABEL in (record.labels or {})
-            if record.driver != "local" or not (everything or anonymous):
-                continue
-            if not filters_of.passes(record, filters) or self.in_use(record.name):
-                continue
+        for item in await self.plan_prune(filters):
             try:
-                size = await self.size(record.name)
-                await self.remove(record.name)
+                await self.remove(item.name)
             except EngineError:
                 continue  # taken into use or removed by somebody else in this moment
-            freed += size
-            removed.append(record.name)
+            freed += item.size
+            removed.append(item.name)
         self._events.publish("volume", "prune", "", {"reclaimed": str(freed)})
         return removed, freed
 
+    async def plan_prune(self, filters: Filters, *, ignoring: Collection[str] = ()) -> list[Prunable]:
+        """Return what ``prune`` takes; ``ignoring`` are containers that are thought away.
+
+        Raises InvalidParameter for a bad filter.
+        """
+        filters_of.check(filters, filters_of.PRUNE)
+        everything = bool(filters_of.flag(filters, "all"))
+        chosen = [
+            record
+            for record in self.store
+            if record.driver == "local"
+            and (everything or ANONYMOUS_LABEL in (record.labels or {}))
+            and filters_of.passes(record, filters)
+            and not set(self.in_use(record.name)) - set(ignoring)
+        ]
+        sizes = await blocking(self.measure, chosen)
+        return [
+            Prunable("volume", record.name, record.name, sizes[record.name].size, "no container uses it")
+            for record in chosen
+        ]
+
+    def measure(self, records: Iterable[Record]) -> dict[str, Size]:
+        """Add up what is in volumes; in one that has its data elsewhere, nothing. Blocking."""
+        found: dict[str, Size] = {}
+        for record in records:
+            found[record.name] = Size(0, 0, 0)
+            if record.driver == "local" and not (record.options or {}).get("device"):
+                with suppress(EngineError):  # it goes in this moment
+                    found[record.name] = self.trees.measure(Path(self.local.path(record.name)))
+        return found
+
     async def size(self, name: str) -> int:
         """Return the bytes of the volume's files; of one that has its data elsewhere, 0."""
-        record = self.record(name)
-        if record.driver != "local" or (record.options or {}).get("device"):
-            return 0
-        return (await blocking(self.trees.measure, Path(self.local.path(name)))).size
+        return (await blocking(self.measure, [self.record(name)]))[name].size
 
     # --- who uses it
 

@@ -35,8 +35,7 @@ def list_images(request: Request, services: Services) -> Response:
         digests=query.flag("digests"),
         manifests=query.flag("manifests"),
     )
-    users = {image.id: len(services.containers.containers_of(image.id)) for image in found}
-    return json(render_images(found, users, request.version))
+    return json(render_images(found, services.containers.users_of_images(), request.version))
 
 
 @routes.get("/images/get")

@@ -1,4 +1,4 @@
-"""Images mounted into containers: read-only, of a sub-path, kept from removal, through a crash of the daemon."""
+"""Images mounted into containers: read-only, of a sub-path, kept from removal, through a daemon's crash."""
 
 from collections.abc import Iterator
 
@@ -68,7 +68,7 @@ def test_a_part_of_an_image_stays_inside_it(daemon: Daemon, tools: str) -> None:
         ("no/such", "no such file or directory"),
     ):
         failed = sampan(daemon, *run, f"{mount},image-subpath={subpath}", "busybox", "true", check=False)
-        assert failed.returncode == 125, failed.stderr
+        assert failed.returncode in (125, 127), failed.stderr  # Docker's client: 127 for what is not found
         assert reason in failed.stderr
     failed = sampan(daemon, *run, "type=image,source=nosuch:1,target=/t", "busybox", "true", check=False)
     assert "No such image: nosuch:1" in failed.stderr

@@ -7,7 +7,7 @@ import io
 import json
 import lzma
 import tarfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -516,6 +516,9 @@ class Containers:
 
     def containers_of(self, image_id: str) -> list[tuple[str, bool]]:
         return [(name * 16, runs) for name, runs in self.running.items()] if image_id == ID else []
+
+    def users_of_images(self, ignoring: Collection[str] = ()) -> dict[str, int]:
+        return {ID: len(self.running)} if self.running else {}
 
 
 def test_remove_names_then_the_image(engine: Engine) -> None:
