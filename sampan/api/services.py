@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from sampan.containers.service import ContainersService
     from sampan.images.service import ImagesService
     from sampan.insight.networks import NetworkInsight
+    from sampan.insight.service import Insight
     from sampan.networks.service import NetworksService
     from sampan.registry.service import Registries
     from sampan.storage.service import StorageService
@@ -29,5 +30,6 @@ class Services:
     volumes: "VolumesService"
     copies: "VolumeCopies"
     storage: "StorageService"
+    insight: "Insight"
     system: "System"
     events: EventBus

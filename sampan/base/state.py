@@ -111,6 +111,14 @@ class StateDB:
         except OSError as error:
             raise HostFailure(f"state database: {error}") from error
 
+    def verify(self) -> list[str]:
+        """Return what is wrong with the file, a sentence each; SQLite's own check."""
+        try:
+            found = [str(row[0]) for row in self._db.execute("PRAGMA integrity_check(20)")]
+        except sqlite3.Error as error:
+            return [str(error)]
+        return [] if found == ["ok"] else found
+
     def close(self) -> None:
         """Checkpoint the log and close the file."""
         if self._log is not None:

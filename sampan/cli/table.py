@@ -259,6 +259,7 @@ COMMANDS: dict[str, tuple[str, int, int, str, tuple[str, ...] | None]] = {
         "CONTAINER [PRIVATE_PORT[/PROTO]]\nadd|rm CONTAINER [[HOST:]PORT:]CPORT[/PROTO]...", 1, -1,
         "Show the published ports of a container, or change them while it runs", ()),
     "container prune": ("[OPTIONS]", 0, 0, "Delete all stopped containers", (
+        "   --dry-run bool: List what would go and why, then ask",
         "   --filter filter: Restrict by key=value conditions",
         "-f --force bool: Skip confirmation",
     )),
@@ -430,6 +431,7 @@ COMMANDS: dict[str, tuple[str, int, int, str, tuple[str, ...] | None]] = {
     )),
     "image prune": ("[OPTIONS]", 0, 0, "Delete unused images", (
         "-a --all bool: All unused images, not only dangling",
+        "   --dry-run bool: List what would go and why, then ask",
         "   --filter filter: Restrict by key=value conditions",
         "-f --force bool: Skip confirmation",
     )),
@@ -549,6 +551,7 @@ COMMANDS: dict[str, tuple[str, int, int, str, tuple[str, ...] | None]] = {
         "-q --quiet bool: Print less, often only IDs",
     )),
     "network prune": ("[OPTIONS]", 0, 0, "Delete unused networks", (
+        "   --dry-run bool: List what would go and why, then ask",
         "   --filter filter: Restrict by key=value conditions",
         "-f --force bool: Skip confirmation",
     )),
@@ -955,7 +958,13 @@ COMMANDS: dict[str, tuple[str, int, int, str, tuple[str, ...] | None]] = {
         "   --task-history-limit int default=5: Old tasks kept per slot",
     )),
     "system": ("COMMAND", 0, 0, "Manage the engine", ()),
+    "system check": ("[OPTIONS]", 0, 0, "Verify blobs, snapshots and records against each other", (
+        "   --format string: Go template, table or json output",
+        "   --quick bool: Trust the content of blobs, look at sizes only",
+        "   --repair bool: Put right what can be put right",
+    )),
     "system df": ("[OPTIONS]", 0, 0, "Show disk usage", (
+        "   --explain bool: Every byte of data root by owner, orphans named",
         "   --format string: Go template, table or json output",
         "-v --verbose bool: Per-object space report",
     )),
@@ -971,6 +980,7 @@ COMMANDS: dict[str, tuple[str, int, int, str, tuple[str, ...] | None]] = {
     )),
     "system prune": ("[OPTIONS]", 0, 0, "Delete all unused data", (
         "-a --all bool: All unused images, not only dangling",
+        "   --dry-run bool: List what would go and why, then ask",
         "   --filter filter: Restrict by key=value conditions",
         "-f --force bool: Skip confirmation",
         "   --volumes bool: Anonymous volumes too",
@@ -1035,6 +1045,7 @@ COMMANDS: dict[str, tuple[str, int, int, str, tuple[str, ...] | None]] = {
     )),
     "volume prune": ("[OPTIONS]", 0, 0, "Delete unused volumes", (
         "-a --all bool: Named volumes too",
+        "   --dry-run bool: List what would go and why, then ask",
         "   --filter filter: Restrict by key=value conditions",
         "-f --force bool: Skip confirmation",
     )),

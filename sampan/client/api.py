@@ -53,6 +53,27 @@ class Client(Session):
         """Return what images, containers, volumes and build cache take, in bytes."""
         return document(self.begin("GET", "/system/df").result())
 
+    def disk_account(self) -> "Json":
+        """Return who has which bytes below the engine's data root (see ``wire.disk.DiskAccount``)."""
+        return document(self.begin("GET", "/sampan/system/df").result())
+
+    def check(self, *, repair: bool = False, quick: bool = False) -> "Json":
+        """Let the engine hold blobs, snapshots, rows and files against each other; return Findings.
+
+        ``repair`` puts right what can be; ``quick`` does not read the blobs.
+        """
+        method = "POST" if repair else "GET"
+        return document(self.begin(method, "/sampan/system/check", {"quick": quick}).result())
+
+    def plan_prune(self, **filters: "Filters") -> "list[Json]":
+        """Return what a prune would take: each of container, network, volume, image with its filters."""
+        query: Query = {kind: render_filters(given) or "{}" for kind, given in filters.items()}
+        return list(document(self.begin("GET", "/sampan/prune", query).result())["Items"])
+
+    def prune_planned(self, items: "Sequence[Json]") -> "Json":
+        """Remove exactly what a plan named; return Removed, Kept and SpaceReclaimed."""
+        return document(self.begin("POST", "/sampan/prune", json={"Items": list(items)}).result())
+
     def events(
         self, *, since: str | None = None, until: str | None = None, filters: "Filters | None" = None
     ) -> "Iterator[Json]":

@@ -420,10 +420,14 @@ class ContainersService:
 
     async def _sizes(self, container: Container) -> tuple[int, int]:
         own = (await self._storage.usage(container.id)).size if self._storage.exists(container.id) else 0
+        return own, own + self.image_size(container.row.image_id)
+
+    def image_size(self, image_id: str) -> int:
+        """Return the bytes of files in a container's image; 0 for one that is gone."""
         try:
-            return own, own + self._images.find(container.row.image_id).size
+            return self._images.find(image_id).size
         except NotFound:
-            return own, own
+            return 0
 
     async def inspect(self, name: str, *, size: bool = False) -> InspectedContainer:
         """Return everything about the container; ``size`` adds its sizes in bytes."""
@@ -609,13 +613,21 @@ class ContainersService:
                     users[image] = users.get(image, 0) + 1
         return users
 
-    def users_of_volumes(self) -> dict[str, int]:
-        """Return how many containers mount each volume."""
-        users: dict[str, int] = {}
+    def users_by_volume(self) -> dict[str, list[str]]:
+        """Return the names of the containers that mount each volume."""
+        users: dict[str, list[str]] = {}
         for container in self._store:
             for name in {entry.point.name for entry in container.row.mounts if not entry.image}:
-                users[name] = users.get(name, 0) + 1
+                users.setdefault(name, []).append(container.name)
         return users
+
+    def everybody(self) -> list[Container]:
+        """Return all containers, for whoever accounts for what they have."""
+        return list(self._store)
+
+    def folder(self, container_id: str) -> Path:
+        """Return the directory of the container's bundle, logs and files."""
+        return self._launcher.folder(container_id)
 
     def containers_using(self, volume: str) -> list[str]:
         """Return the ids of the containers that mount a volume (VolumeUsers)."""

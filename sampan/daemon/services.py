@@ -25,6 +25,7 @@ from sampan.daemon.settings import (
 from sampan.daemon.trees import StorageTrees
 from sampan.images.service import ImagesService
 from sampan.insight.networks import NetworkInsight
+from sampan.insight.service import Insight
 from sampan.kernel.host import probe
 from sampan.logs.drivers import DRIVERS as LOG_DRIVERS
 from sampan.networks.drivers import DRIVERS as NETWORK_DRIVERS
@@ -132,6 +133,16 @@ async def build(config: Config) -> Engine:
             volumes=volumes,
             copies=copies,
             storage=storage,
+            insight=Insight(
+                config.data_root,
+                config.exec_root,
+                state=state,
+                containers=containers,
+                images=images,
+                networks=networks,
+                storage=storage,
+                volumes=volumes,
+            ),
             system=System(
                 facts,
                 engine_settings(config, engine_id),

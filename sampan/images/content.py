@@ -191,6 +191,11 @@ class ContentStore:
         finally:
             os.close(folder)
 
+    def remove(self, digest: Digest) -> None:
+        """Remove a blob whoever needs it; one that is not there is no error."""
+        with suppress(FileNotFoundError):
+            self.path(digest).unlink()
+
     def sweep(self, live: Collection[str], candidates: Iterable[str] | None = None) -> "Swept":
         """Take the blobs out that are neither ``live`` nor held, among ``candidates`` (None: all).
 
@@ -208,6 +213,21 @@ class ContentStore:
                 swept.paths.append(gone)
                 swept.size += size
         return swept
+
+    def held(self) -> list[str]:
+        """Return the digests that somebody keeps from being swept."""
+        with self._lock:
+            return [digest for digest, count in self._held.items() if count]
+
+    def disk_sizes(self) -> dict[str, int]:
+        """Return the bytes that each blob takes on the disk, by digest."""
+        found: dict[str, int] = {}
+        for algorithm in _ALGORITHMS:
+            with os.scandir(self._blobs / algorithm) as entries:
+                for entry in entries:
+                    with suppress(FileNotFoundError):
+                        found[f"{algorithm}:{entry.name}"] = entry.stat(follow_symlinks=False).st_blocks * 512
+        return found
 
     def digests(self) -> list[Digest]:
         """Return the digests of all blobs; files with other names are ignored."""

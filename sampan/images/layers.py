@@ -90,6 +90,10 @@ class Layers:
             self._leases.subtract(chain)
             self._leases += Counter()
 
+    def leases(self) -> list[str]:
+        """Return the chainIDs that somebody works with."""
+        return list(self._leases)
+
     async def ensure(
         self,
         chain_id: str,

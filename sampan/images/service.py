@@ -28,10 +28,12 @@ from sampan.images.install import Installer, NewImage, container_config
 from sampan.images.layers import Layers, Snapshots
 from sampan.images.load import Loader
 from sampan.images.making import Commit, plan_commit, plan_import, receive_layer, write_layer
+from sampan.images.needs import ImageNeeds
 from sampan.images.planned import check_os
 from sampan.images.progress import stream_line
 from sampan.images.prune import plan_prune
 from sampan.images.remove import ImageUsers, NoUsers
+from sampan.images.repair import ImageRepairs
 from sampan.images.save import Saver, Wanted
 from sampan.images.store import ImageRecord, ImageStore, check_name
 from sampan.kernel.memory import trim
@@ -98,6 +100,8 @@ class ImagesService:
         self._content = ContentStore(root)
         self._limits = limits
         self._layers = Layers(storage, limits)
+        self.repairs = ImageRepairs(self._store, self._content, self._layers, storage)
+        self.needs = ImageNeeds(self._store, self._content, self._layers)
         self._installer = Installer(self._content, self._layers, storage, self._store)
         self._saver = Saver(self._content, storage)
         self._loader = Loader(self._content, self._installer, self._store, self._loaded, limits)

@@ -202,6 +202,10 @@ class ImageStore:
         names = self._by_image.get(image_id)
         return [names[text] for text in sorted(names)] if names else []
 
+    def stray_names(self) -> list[Reference]:
+        """Return the names that stand for no image."""
+        return [reference for reference, image_id in self._names.values() if image_id not in self._images]
+
     def tagged(self, name: str) -> list[tuple[Reference, str]]:
         """Return the tags of the repository ``name`` (in full), sorted, with the IDs of their images."""
         found = [entry for entry in self._names.values() if entry[0].name == name and entry[0].tag]

@@ -137,6 +137,12 @@ class StorageService:
             found[key] = usage
         return found
 
+    def remeasure(self, keys: Iterable[str]) -> dict[str, Usage]:
+        """Measure as ``measure`` does, committed snapshots too; blocking."""
+        for key in (keys := list(keys)):
+            self._measured.pop(key, None)
+        return self.measure(keys)
+
     def places(self) -> tuple[dict[str, Snapshot], set[str]]:
         """Return the folder of each snapshot, and what else of the driver's lies beside them, by path."""
         home = self._root / self.driver.name

@@ -480,8 +480,7 @@ class VolumesService:
                 self.store.delete(removed)
             await blocking(self.local.sweep, folder)
         for name in await blocking(self.local.found):
-            if name not in self.store:  # its removal was broken off before it began to lose anything
-                self.store.put(Record(name, "local", now()))
+            self.adopt(name)  # its removal was broken off before it began to lose anything
         for record in self.store:
             if (
                 record.driver == "local"
@@ -489,6 +488,25 @@ class VolumesService:
                 and not self.mounted_by(record.name)
             ):
                 await blocking(self.local.unmount, record.name, {}, "", last=True)
+
+    def adopt(self, name: str) -> None:
+        """Let a folder that lies among the volumes be one."""
+        if name not in self.store:
+            self.store.put(Record(name, "local", now()))
+
+    async def make_folder(self, name: str) -> None:
+        """Make the folder of a volume that has lost it, or the whole volume, empty."""
+        async with self.lock(name):
+            if (record := self.store.get(name)) is None:
+                self.store.put(record := Record(name, "local", now()))
+            if record.driver == "local":
+                await blocking(self.local.create, name, record.options or {})
+
+    async def unmount_stray(self, name: str) -> None:
+        """Unmount a volume that nobody has mounted."""
+        async with self.lock(name):
+            if not self.mounted_by(name):
+                await blocking(self.local.unmount, name, {}, "", last=True)
 
     def _finish_moves(self) -> None:
         for record in self.store:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from sampan.api.filters import Filters, matches_exactly, matches_labels, matches_prefix
+from sampan.api.filters import Filters, matches_exactly, matches_labels, matches_prefix, parse_filters
 from sampan.api.render import render_containers, render_images, render_info
 from sampan.api.request import Request
 from sampan.api.response import Response, StreamResponse, json
@@ -18,6 +18,8 @@ from sampan.api.versions import MAX_VERSION
 from sampan.base.errors import InvalidParameter
 from sampan.base.events import Event, EventBus
 from sampan.base.times import parse_moment_ns
+from sampan.insight.service import KINDS
+from sampan.wire.disk import PrunePlan
 from sampan.wire.system import EventActor, EventMessage
 from sampan.wire.volumes import Volume
 
@@ -164,21 +166,47 @@ async def disk_usage(request: Request, services: Services) -> Response:
     if request.version < (1, 42):
         answer["BuilderSize"] = 0
     if "image" in wanted:
-        images = services.images.list(all=False, filters={}, shared_size=True)
-        users = {image.id: len(services.containers.containers_of(image.id)) for image in images}
-        answer["Images"] = render_images(images, users, MAX_VERSION)
-        usages = [await services.storage.usage(chain) for chain in services.images.chains_in_use()]
-        answer["LayersSize"] = sum(usage.size for usage in usages)
+        images, answer["LayersSize"] = await services.insight.image_usage()
+        answer["Images"] = render_images(images, services.containers.users_of_images(), MAX_VERSION)
     if "container" in wanted:
-        found = await services.containers.list_containers(all=True, size=True)
-        answer["Containers"] = render_containers(found, request.version)
+        containers = await services.insight.container_usage()
+        answer["Containers"] = render_containers(containers, request.version)
     if "volume" in wanted:
-        volumes = services.volumes.list_volumes({})
-        answer["Volumes"] = [await _used_volume(services, volume) for volume in volumes]
+        usage = await services.insight.volume_usage()
+        answer["Volumes"] = [
+            _used_volume(volume, *usage.get(volume.name, (-1, 0)))
+            for volume in services.volumes.list_volumes({})
+        ]
     return json(answer)
 
 
-async def _used_volume(services: Services, volume: Volume) -> dict[str, Any]:
-    size = await services.volumes.size(volume.name)
-    users = services.volumes.users.containers_using(volume.name)
-    return {**msgspec.to_builtins(volume), "UsageData": {"Size": size, "RefCount": len(users)}}
+def _used_volume(volume: Volume, size: int, users: int) -> dict[str, Any]:
+    return {**msgspec.to_builtins(volume), "UsageData": {"Size": size, "RefCount": users}}
+
+
+@routes.get("/sampan/system/df")
+async def disk_account(request: Request, services: Services) -> Response:
+    return json(await services.insight.account())
+
+
+@routes.get("/sampan/system/check")
+async def check(request: Request, services: Services) -> Response:
+    return json(await services.insight.check(quick=request.query.flag("quick")))
+
+
+@routes.post("/sampan/system/check")
+async def repair(request: Request, services: Services) -> Response:
+    return json(await services.insight.check(repair=True, quick=request.query.flag("quick")))
+
+
+@routes.get("/sampan/prune")
+async def plan_prune(request: Request, services: Services) -> Response:
+    """Each kind that is in the query is planned, with its value as filters."""
+    filters = {kind: parse_filters(request.query.text(kind)) for kind in KINDS if request.query.all(kind)}
+    return json(PrunePlan(await services.insight.plan_prune(filters)))
+
+
+@routes.post("/sampan/prune")
+async def prune(request: Request, services: Services) -> Response:
+    plan = await request.document(PrunePlan)
+    return json(await services.insight.prune(plan.items))

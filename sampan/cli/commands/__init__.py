@@ -61,6 +61,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "network rm": ("networks", "remove"),
     "registry gc": ("registry_server", "collect"),
     "registry serve": ("registry_server", "serve"),
+    "system check": ("check", "check"),
     "system df": ("system", "disk_usage"),
     "system dial-stdio": ("dial_stdio", "dial_stdio"),
     "system events": ("events", "events"),

@@ -99,6 +99,11 @@ def prune(app: "App", parsed: "Parsed") -> None:
     from sampan.base.units import human_size
     from sampan.cli.prompt import confirm
 
+    if parsed.flags["dry-run"]:
+        from sampan.cli.commands.prune import dry_run
+
+        dry_run(app, parsed, container=parsed.flags["filter"])
+        return
     if not parsed.flags["force"]:
         confirm(app, "WARNING! This will remove all stopped containers.\nAre you sure you want to continue?")
     report = app.client.prune(parsed.flags["filter"])

@@ -119,6 +119,11 @@ def prune(app: "App", parsed: "Parsed") -> None:
     """Remove, after asking, all networks that no container is on."""
     from sampan.cli.prompt import confirm
 
+    if parsed.flags["dry-run"]:
+        from sampan.cli.commands.prune import dry_run
+
+        dry_run(app, parsed, network=parsed.flags["filter"])
+        return
     if not parsed.flags["force"]:
         confirm(
             app,

@@ -35,6 +35,11 @@ _TITLES: "Final" = {"Images": "Images", "Containers": "Containers", "Volumes": "
 def disk_usage(app: "App", parsed: "Parsed") -> None:
     """Print sums by kind of object, or every object."""
     flags = parsed.flags
+    if flags["explain"]:
+        from sampan.cli.commands.check import explain
+
+        explain(app, parsed)
+        return
     usage = app.client.disk_usage()
     if flags["verbose"] and not flags["format"]:
         _each(app, usage)

@@ -67,6 +67,11 @@ def prune(app: "App", parsed: "Parsed") -> None:
         if "all" in filters:
             raise CommandError("conflicting options: cannot specify both --all and --filter all=1")
         filters["all"] = ["true"]
+    if parsed.flags["dry-run"]:
+        from sampan.cli.commands.prune import dry_run
+
+        dry_run(app, parsed, volume=filters)
+        return
     if not parsed.flags["force"]:
         what = "all" if everything else "anonymous"
         confirm(

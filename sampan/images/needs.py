@@ -1,0 +1,76 @@
+"""What images need on the disk: their blobs and snapshots, for whoever accounts for them or checks them."""
+
+from collections.abc import Collection
+from pathlib import Path
+
+from sampan.images.content import ContentStore
+from sampan.images.layers import Layers
+from sampan.images.store import ImageRecord, ImageStore
+from sampan.oci.digest import Digest
+
+
+class ImageNeeds:
+    """A read-only view of the images' rows, blobs and leases. Called on the event loop."""
+
+    def __init__(self, store: ImageStore, content: ContentStore, layers: Layers) -> None:
+        self._store = store
+        self.content = content
+        self._layers = layers
+
+    def records(self) -> list[ImageRecord]:
+        """Return the rows of all images, those that only containers still need included."""
+        return self._store.everything()
+
+    def digests(self) -> Collection[str]:
+        """Return the digests of all blobs that images need, as they are at any moment."""
+        return self._store.digests()
+
+    def name(self, image_id: str) -> str:
+        """Return the first name of the image, its ID without one."""
+        references = self._store.references(image_id)
+        return references[0].familiar if references else image_id
+
+    def blob_path(self, digest: str) -> Path:
+        """Return where a blob lies, or would lie."""
+        return self.content.path(Digest(digest))
+
+    def held(self) -> Collection[str]:
+        """Return the digests of blobs that somebody works with."""
+        return self.content.held()
+
+    def leased(self) -> Collection[str]:
+        """Return the chainIDs of snapshots that somebody works with."""
+        return self._layers.leases()
+
+    def partials(self) -> list[tuple[str, Path]]:
+        """Return digest and place of each beginning of a blob."""
+        return [(digest, self.content.partial(Digest(digest))) for digest, _ in self.content.partials()]
+
+    def sizes(self) -> dict[str, int]:
+        """Return the bytes that each blob takes on the disk. Blocking."""
+        return self.content.disk_sizes()
+
+
+def disk_shares(
+    records: Collection[ImageRecord], layers: dict[str, int], blobs: dict[str, int]
+) -> tuple[dict[str, tuple[int, int]], int]:
+    """Return what each image takes on the disk, and what of that it shares; and what all take together.
+
+    ``layers`` and ``blobs`` are bytes on the disk by chainID and by digest. Pure.
+    """
+    sizes = {**layers, **blobs}
+    needs = {
+        record.id: {*(layer.chain_id for layer in record.layers), *record.digests()} for record in records
+    }
+    users: dict[str, int] = {}
+    for keys in needs.values():
+        for key in keys:
+            users[key] = users.get(key, 0) + 1
+    shares = {
+        image_id: (
+            sum(sizes.get(key, 0) for key in keys),
+            sum(sizes.get(key, 0) for key in keys if users[key] > 1),
+        )
+        for image_id, keys in needs.items()
+    }
+    return shares, sum(sizes.get(key, 0) for key in users)
