@@ -58,11 +58,17 @@ def disk_shares(
 
     ``layers`` and ``blobs`` are bytes on the disk by chainID and by digest. Pure.
     """
-    sizes = {**layers, **blobs}
+    # the lowest layer and its blob, a bare tar, have the same digest for a name
+    sizes = {("layer", key): size for key, size in layers.items()}
+    sizes |= {("blob", key): size for key, size in blobs.items()}
     needs = {
-        record.id: {*(layer.chain_id for layer in record.layers), *record.digests()} for record in records
+        record.id: {
+            *(("layer", layer.chain_id) for layer in record.layers),
+            *(("blob", digest) for digest in record.digests()),
+        }
+        for record in records
     }
-    users: dict[str, int] = {}
+    users: dict[tuple[str, str], int] = {}
     for keys in needs.values():
         for key in keys:
             users[key] = users.get(key, 0) + 1

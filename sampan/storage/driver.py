@@ -177,3 +177,13 @@ class HasOwnEntries(Protocol):
     """A driver that keeps other things beside its snapshots' folders, ``<root>/<driver>/<entry>``."""
 
     own_entries: ClassVar[frozenset[str]]
+
+
+@runtime_checkable
+class HasExactSizes(Protocol):
+    """A driver whose ``usage`` of a layer is always what ``unpack`` said of it, not a comparison.
+
+    Of the others that is so for layers without a parent only.
+    """
+
+    exact_sizes: ClassVar[bool]

@@ -21,6 +21,7 @@ from sampan.storage.choice import MARK, open_driver
 from sampan.storage.compare import shown_only, without
 from sampan.storage.driver import (
     Change,
+    HasExactSizes,
     HasOwnEntries,
     Kind,
     Snapshot,
@@ -138,10 +139,12 @@ class StorageService:
         return found
 
     def remeasure(self, keys: Iterable[str]) -> dict[str, Usage]:
-        """Measure as ``measure`` does, committed snapshots too; blocking."""
-        for key in (keys := list(keys)):
+        """Measure committed snapshots anew, those whose size must be what ``apply`` said of it; blocking."""
+        exact = isinstance(self.driver, HasExactSizes) and self.driver.exact_sizes
+        chosen = [key for key in keys if self.exists(key) and (exact or self.driver.find(key).parent is None)]
+        for key in chosen:
             self._measured.pop(key, None)
-        return self.measure(keys)
+        return self.measure(chosen)
 
     def places(self) -> tuple[dict[str, Snapshot], set[str]]:
         """Return the folder of each snapshot, and what else of the driver's lies beside them, by path."""

@@ -9,7 +9,9 @@ from pathlib import Path
 import docker
 import pytest
 from support.daemon import Daemon, remove_everything
+from support.disk import check
 from support.images import busybox_layer, docker_archive, load_busybox
+from support.layers import Layer
 from support.traces import assert_none_left, look
 
 pytestmark = pytest.mark.root
@@ -224,3 +226,73 @@ def test_a_daemon_starts_on_a_full_disk(daemon: Daemon, disk: SmallDisk, client:
     assert client.containers.list(all=True) == []
     disk.free()
     assert works(client)
+
+
+def test_a_volume_that_cannot_be_filled_stays_empty(
+    daemon: Daemon, disk: SmallDisk, client: docker.DockerClient
+) -> None:
+    """The image's content is copied when a volume is first mounted: all of it or nothing."""
+    folder = (
+        Layer().dir("content").add("content/small", b"x").add("content/large", os.urandom(4 << 20)).bytes()
+    )
+    client.images.load(docker_archive("content:1", [busybox_layer(), folder], {"Cmd": ["sh"]}))
+    container = client.containers.create("content:1", "ls /content", volumes=["vol:/content"])
+    before = look(daemon)
+    disk.fill(leave=2 << 20)
+    with pytest.raises(docker.errors.APIError, match=FULL):
+        container.start()
+    assert_none_left(before, daemon)
+    assert [path.name for path in (daemon.data_root / "volumes/vol").iterdir()] == ["_data"]
+    assert not any((daemon.data_root / "volumes/vol/_data").iterdir())
+    disk.free()
+    container.start()
+    assert container.wait()["StatusCode"] == 0
+    assert container.logs() == b"large\nsmall\n"
+    container.remove()
+    client.volumes.get("vol").remove()
+    client.images.remove("content:1")
+
+
+def test_a_file_that_cannot_be_copied_up_stays_as_it_was(
+    disk: SmallDisk, client: docker.DockerClient
+) -> None:
+    """Overlay copies a file whole before its first byte is changed."""
+    large = Layer().add("large", os.urandom(4 << 20)).bytes()
+    client.images.load(docker_archive("large:1", [busybox_layer(), large], {"Cmd": ["sh"]}))
+    container = client.containers.run("large:1", "sleep 1000", detach=True)
+    summed = container.exec_run("md5sum /large").output
+    disk.fill(leave=2 << 20)
+    code, said = container.exec_run(["sh", "-c", "echo more >>/large"])
+    assert code != 0
+    assert b"No space left" in said
+    assert container.exec_run("md5sum /large").output == summed
+    assert {change["Path"] for change in container.diff() or ()} <= {"/large"}
+    disk.free()
+    assert container.exec_run(["sh", "-c", "echo more >>/large"]).exit_code == 0
+    container.remove(force=True)
+    client.images.remove("large:1")
+
+
+def test_a_commit_that_does_not_fit_leaves_nothing(
+    daemon: Daemon, disk: SmallDisk, client: docker.DockerClient
+) -> None:
+    script = "head -c 4000000 /dev/urandom >/large; sleep 1000"
+    container = client.containers.run("busybox", ["sh", "-c", script], detach=True)
+    while not container.exec_run("wc -c /large").output.startswith(b"4000000 "):
+        pass
+    images = {image.id for image in client.images.list(all=True)}
+    before = disk.tree()
+    for leave in (0, 2 << 20, 6 << 20):  # in the blob, and in the snapshot
+        disk.fill(leave=leave)
+        with pytest.raises(docker.errors.APIError, match=FULL):
+            container.commit("made:1")
+        disk.free()
+        assert {image.id for image in client.images.list(all=True)} == images
+        assert disk.tree() == before
+        container.reload()
+        assert container.status == "running"
+    assert check(daemon) == []
+    container.commit("made:1")
+    assert client.containers.run("made:1", "wc -c /large", remove=True) == b"4000000 /large\n"
+    container.remove(force=True)
+    client.images.remove("made:1")

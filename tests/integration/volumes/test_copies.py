@@ -351,3 +351,22 @@ def test_pause_is_seen_and_taken_back(daemon: Daemon, client: docker.DockerClien
     events = client.events(since=since, until=int(time.time()) + 1, decode=True)
     actions = [event["Action"] for event in events if event["Actor"]["ID"] == user.id]
     assert actions[-2:] == ["pause", "unpause"]
+
+
+def test_a_backup_that_does_not_fit_leaves_nothing(
+    daemon: Daemon, client: docker.DockerClient, tmp_path: Path
+) -> None:
+    client.volumes.create("big")
+    (data(daemon, "big") / "f").write_bytes(os.urandom(3 << 20))
+    target = tmp_path / "target"
+    target.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "small", target], check=True)
+    try:
+        (target / "big.tar").write_text("the backup of yesterday")
+        done = raw(daemon, "volume", "backup", "big", "-o", str(target / "big.tar"))
+        assert done.returncode == 1
+        assert b"no space left on device" in done.stderr.lower()
+        assert [path.name for path in target.iterdir()] == ["big.tar"]
+        assert (target / "big.tar").read_text() == "the backup of yesterday"
+    finally:
+        subprocess.run(["umount", target], check=True)
