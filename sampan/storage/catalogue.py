@@ -84,7 +84,7 @@ class Catalogue:
 
     def path(self, key: str, *below: str) -> str:
         """Return the path of the snapshot's directory, or of something in it."""
-        return os.path.join(self.home, folder_of(key), *below)
+        return os.path.join(self.home, _directory(key), *below)
 
     def ancestors(self, key: str | None) -> Iterator[Record]:
         """Yield ``key`` and what it stands on, nearest first; nothing for None."""
@@ -212,7 +212,7 @@ class Catalogue:
         except (OSError, msgspec.DecodeError):
             self._broken.append(name)
             return
-        if folder_of(record.key) != name:
+        if _directory(record.key) != name:
             # cut off between the two steps of a commit: it is still what its directory says
             self._broken.append(name)
             return
@@ -221,7 +221,7 @@ class Catalogue:
 
     def _reserve(self, record: Record) -> None:
         """Take the key's name and hold the parent."""
-        name = folder_of(record.key)
+        name = _directory(record.key)
         if name in self._names:
             raise SnapshotExists(record.key)
         self._names.add(name)
@@ -229,13 +229,12 @@ class Catalogue:
             self._children[record.parent] = self._children.get(record.parent, 0) + 1
 
     def _release(self, record: Record) -> None:
-        self._names.remove(folder_of(record.key))
+        self._names.remove(_directory(record.key))
         if record.parent is not None:
             self._children[record.parent] -= 1
 
 
-def folder_of(key: str) -> str:
-    """Return the name of the snapshot's folder."""
+def _directory(key: str) -> str:
     return key.replace(":", "-")
 
 
@@ -247,3 +246,8 @@ def _check_key(key: str) -> None:
 def _write(path: str, record: Record) -> None:
     with open(path, "wb", buffering=0) as file:
         file.write(_encoder.encode(record))
+
+
+def folder_of(key: str) -> str:
+    """Return the name of the directory of the snapshot ``key``."""
+    return _directory(key)

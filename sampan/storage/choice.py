@@ -16,7 +16,6 @@ from sampan.storage.driver import SnapshotDriver
 from sampan.storage.drivers import DRIVERS
 
 VERSION: Final = 1
-MARK: Final = "driver"
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -69,7 +68,7 @@ def _best(root: Path) -> str:
 
 def _read(root: Path) -> Mark | None:
     try:
-        with open(os.path.join(root, MARK), "rb") as file:
+        with open(os.path.join(root, "driver"), "rb") as file:
             return msgspec.json.decode(file.read(), type=Mark)
     except FileNotFoundError:
         return None
@@ -78,9 +77,9 @@ def _read(root: Path) -> Mark | None:
 
 
 def _write(root: Path, mark: Mark) -> None:
-    temporary = os.path.join(root, f"{MARK}.tmp")
+    temporary = os.path.join(root, "driver.tmp")
     with open(temporary, "wb") as file:
         file.write(msgspec.json.encode(mark))
         file.flush()
         os.fsync(file.fileno())
-    os.rename(temporary, os.path.join(root, MARK))
+    os.rename(temporary, os.path.join(root, "driver"))

@@ -173,10 +173,10 @@ class SnapshotDriver(Protocol):
 
 
 @runtime_checkable
-class HasOwnEntries(Protocol):
+class HasOthers(Protocol):
     """A driver that keeps other things beside its snapshots' folders, ``<root>/<driver>/<entry>``."""
 
-    own_entries: ClassVar[frozenset[str]]
+    others: ClassVar[frozenset[str]]
 
 
 @runtime_checkable

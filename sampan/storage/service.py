@@ -17,12 +17,12 @@ from sampan.base.errors import HostFailure
 from sampan.base.threads import blocking
 from sampan.kernel.mount import is_mount_point, mount, umount
 from sampan.storage.catalogue import folder_of
-from sampan.storage.choice import MARK, open_driver
+from sampan.storage.choice import open_driver
 from sampan.storage.compare import shown_only, without
 from sampan.storage.driver import (
     Change,
     HasExactSizes,
-    HasOwnEntries,
+    HasOthers,
     Kind,
     Snapshot,
     SnapshotDriver,
@@ -37,7 +37,7 @@ from sampan.storage.unpack import Applied, unpack
 
 _log = logging.getLogger(__name__)
 _TRANSIENT = ("apply-", "view-")
-_OWN_ENTRIES = frozenset({"l"})  # what lies beside the snapshots in the folders of those that say nothing
+_OTHERS = frozenset({"l"})  # what lies beside the snapshots in the folders of those that say nothing
 
 
 class StorageService:
@@ -150,8 +150,8 @@ class StorageService:
         """Return the folder of each snapshot, and what else of the driver's lies beside them, by path."""
         home = self._root / self.driver.name
         snapshots = {str(home / folder_of(snapshot.key)): snapshot for snapshot in self.driver.walk()}
-        own = self.driver.own_entries if isinstance(self.driver, HasOwnEntries) else _OWN_ENTRIES
-        return snapshots, {str(self._root / MARK), *(str(home / name) for name in own)}
+        own = self.driver.others if isinstance(self.driver, HasOthers) else _OTHERS
+        return snapshots, {str(self._root / "driver"), *(str(home / name) for name in own)}
 
     def in_use(self, key: str) -> bool:
         """Tell whether ``key`` is mounted for somebody."""

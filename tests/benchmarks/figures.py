@@ -107,6 +107,32 @@ FIGURES: Final = (
     Figure("net alone", "start on a network, nothing else there", "ms"),
     Figure("net crowd", "the same beside 500 networks and 1,000 containers", "ms"),
     Figure("net crowding", "of it: with them by without", "", Target("itself", 1.2, "≤ 1.2")),
+    Figure(
+        "df",
+        "system df, 500 images, 300 containers, 200 volumes",
+        "ms",
+        Target("docker", 1 / 2, "≤ 1/2 of docker"),
+    ),
+    Figure(
+        "prune", "prune of 300 containers and 100 images", "s", Target("docker", 1 / 3, "≤ 1/3 of docker")
+    ),
+    Figure("prune containers", "of it: the containers", "s"),
+    Figure("prune images", "of it: the images", "s"),
+    *(
+        figure
+        for compression, beside in (("none", "tar"), ("gzip", "tar and igzip"), ("zstd", "tar and zstd"))
+        for figure in (
+            Figure(f"backup {compression}", f"backup of 1 GiB, {compression}", "s"),
+            Figure(
+                f"backup {compression} ratio",
+                f"the same beside {beside}",
+                "×",
+                Target("itself", 1.1, f"≤ 1.1 × {beside}"),
+            ),
+        )
+    ),
+    Figure("volume clone", "clone of 1 GiB on btrfs", "ms", Target("itself", 50, "≤ 50 ms")),
+    Figure("volume snapshot", "snapshot of 1 GiB on btrfs", "ms", Target("itself", 50, "≤ 50 ms")),
     Figure("ping", "GET /_ping", "µs"),
     Figure("ping rate 1", "GET /_ping, one connection", "1/s", more_is_better=True),
     Figure("ping rate 16", "GET /_ping, 16 connections", "1/s", more_is_better=True),

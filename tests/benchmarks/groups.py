@@ -7,6 +7,7 @@ from typing import Final
 
 from benchmarks import memory, networks
 from benchmarks.bench import Bench, Record, now
+from benchmarks.disk import disk, volumes
 from benchmarks.engine import BUSYBOX, Engine
 from benchmarks.figures import NETWORKS, PHASES
 from benchmarks.http import Failed, rate
@@ -134,4 +135,6 @@ GROUPS: Final[Mapping[str, Callable[[Bench], None]]] = {
     "load": _load,
     "registry": registry,
     **networks.GROUPS,
+    "disk": disk,
+    "volumes": volumes,
 }

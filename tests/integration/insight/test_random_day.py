@@ -113,6 +113,7 @@ class Day:
         self.daemon.start(environment={"SAMPAN_FAULTS": f"{armed}=kill"} if armed else {})
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the SDK's lost connections
 def test_a_random_day(tmp_path_factory: pytest.TempPathFactory) -> None:
     daemon = Daemon(tmp_path_factory.mktemp("day")).start()
     load_busybox(daemon)
