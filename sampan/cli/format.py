@@ -90,13 +90,17 @@ class Formatter:
             raise FormatError(f"failed to execute template: {error}") from error
         return column in asked
 
-    def render(self, items: "list[dict[str, Any]]") -> str:
-        """Return the whole output for ``items``, objects in the API's spelling. Raises FormatError."""
+    def rows(self, items: "list[dict[str, Any]]") -> "list[Row]":
+        """Return the rows that show ``items``."""
         module = self._module
         if hasattr(module, "rows"):
-            rows = module.rows(items, self._options, self.source)
-        else:
-            rows = [module.Row(item, self._options) for item in items]
+            found: list[Row] = module.rows(items, self._options, self.source)
+            return found
+        return [module.Row(item, self._options) for item in items]
+
+    def render(self, items: "list[dict[str, Any]]") -> str:
+        """Return the whole output for ``items``, objects in the API's spelling. Raises FormatError."""
+        module, rows = self._module, self.rows(items)
         if self._columns is not None and all(name in module.Row.columns for name in self._columns):
             return self._render_columns(rows, self._columns)
         return self._render_template(rows)

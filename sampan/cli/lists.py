@@ -36,6 +36,16 @@ def show_object(app: "App", document: "dict[str, Any]", source: str, go_type: st
         raise CommandError(str(error).removeprefix("template parsing error: ")) from error
 
 
+def show_document(app: "App", document: "dict[str, Any]", source: str) -> None:
+    """Print what a template makes of ``document``, whose values may be rows. Raises CommandError."""
+    from sampan.cli.format import render_object
+
+    try:
+        app.write(render_object(document, source, "*formatter.diskUsageContext"))
+    except FormatError as error:
+        raise CommandError(str(error)) from error
+
+
 def check_template(source: str) -> None:
     """Raise CommandError, status 64, if ``source`` is no template."""
     from sampan.cli.gotemplate import Template, TemplateError

@@ -41,15 +41,16 @@ def disk_usage(app: "App", parsed: "Parsed") -> None:
         explain(app, parsed)
         return
     usage = app.client.disk_usage()
-    if flags["verbose"] and not flags["format"]:
+    if flags["verbose"] and flags["format"] in ("", "table"):
         _each(app, usage)
+    elif flags["verbose"]:
+        _each_formatted(app, usage, flags["format"])
     else:
         show(app, "disk", [usage], flags["format"])
 
 
 def _each(app: "App", usage: "dict[str, Any]") -> None:
-    for container in usage.get("Containers") or ():
-        container["SizeRootFs"] = 0  # most of it is the image's, which is above
+    _without_images(usage)
     for field, kind, source in _VERBOSE:
         app.out(f"{_TITLES[field]} space usage:\n")
         show(app, kind, usage.get(field) or [], source)
@@ -58,6 +59,27 @@ def _each(app: "App", usage: "dict[str, Any]") -> None:
     size = sum(record.get("Size") or 0 for record in cache if not record.get("Shared"))
     app.out(f"Build cache usage: {human_size(size)}\n")
     app.write(align("\t".join(_CACHE_TITLES) + "\n" + "".join(_cache_line(record) for record in cache)))
+
+
+def _without_images(usage: "dict[str, Any]") -> None:
+    for container in usage.get("Containers") or ():
+        container["SizeRootFs"] = 0  # most of it is the image's, which is told of by itself
+
+
+def _each_formatted(app: "App", usage: "dict[str, Any]", source: str) -> None:
+    """Print one document of all objects, or what a template makes of it; Docker ends it without a newline."""
+    from sampan.cli.format import Formatter
+    from sampan.cli.lists import show_document
+
+    _without_images(usage)
+    if source == "raw":
+        for field, kind, _ in _VERBOSE:
+            show(app, kind, usage.get(field) or [], source, trunc=False)
+        return
+    document: dict[str, Any] = {
+        field: Formatter(kind, trunc=False).rows(usage.get(field) or []) for field, kind, _ in _VERBOSE
+    }
+    show_document(app, {**document, "BuildCache": usage.get("BuildCache") or []}, source)
 
 
 def _cache_line(record: "dict[str, Any]") -> str:
