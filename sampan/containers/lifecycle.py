@@ -381,8 +381,11 @@ class Lifecycle:
         with contextlib.suppress(Conflict):
             await self.unpause(container)
 
-    async def remove(self, container: Container, *, force: bool, volumes: bool) -> None:
-        """Remove the container; raises Conflict while it runs, unless forced."""
+    async def remove(self, container: Container, *, force: bool, volumes: bool, durable: bool = True) -> None:
+        """Remove the container; raises Conflict while it runs, unless forced.
+
+        Who removes many says so (not ``durable``) and syncs the store once.
+        """
         if container.state.status is Status.REMOVING:
             raise Conflict(f"removal of container {container.name} is already in progress")
         if container.state.running:
@@ -395,7 +398,7 @@ class Lifecycle:
                 )
                 raise Conflict(f'cannot remove container "/{container.name}": {hint}')
             await self._force_stop(container)
-        while not await self._take_out(container):
+        while not await self._take_out(container, durable=durable):
             if self._store.get(container.id) is None:
                 return  # somebody was faster
             if not force:
@@ -408,7 +411,7 @@ class Lifecycle:
             if not waiter.done():
                 waiter.set_result(None)
 
-    async def _take_out(self, container: Container) -> bool:
+    async def _take_out(self, container: Container, *, durable: bool) -> bool:
         """Take the container out of sight, for good; return False if it runs or is gone already."""
         async with container.lock:
             if container.state.running or self._store.get(container.id) is None:
@@ -417,7 +420,8 @@ class Lifecycle:
             container.state.status = Status.REMOVING
             try:
                 self._store.save(container)
-                await self._store.sync(container)
+                if durable:
+                    await self._store.sync(container)
                 await self._launcher.release(container)
             except BaseException:
                 container.state.status = before

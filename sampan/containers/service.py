@@ -285,16 +285,29 @@ class ContainersService:
 
     async def prune(self, filters: listing.Filters) -> tuple[list[str], int]:
         """Remove the containers that do not run and pass ``filters``; return their ids and bytes freed."""
-        removed, freed = [], 0
-        for item in await self.plan_prune(filters):
-            try:
-                await self.remove(item.id)
-            except (Conflict, NotFound):
-                continue  # it was started, or somebody was faster
-            removed.append(item.id)
-            freed += item.size
+        planned = await self.plan_prune(filters)
+        kept = await self.remove_planned(planned)
+        removed = [item for item in planned if item.id not in kept]
+        freed = sum(item.size for item in removed)
         self._events.publish("container", "prune", "", {"reclaimed": str(freed)})
-        return removed, freed
+        return [item.id for item in removed], freed
+
+    async def remove_planned(self, items: Sequence[Prunable]) -> dict[str, str]:
+        """Remove what a plan named, and nothing else; return why some of it is kept, by id."""
+        return await self._tasks.finish(self._remove_planned(items), name="remove what was planned")
+
+    async def _remove_planned(self, items: Sequence[Prunable]) -> dict[str, str]:
+        kept: dict[str, str] = {}
+        for item in items:
+            container = self._store.get(item.id)
+            try:
+                if container is None:
+                    raise NotFound("it is gone")
+                await self._lifecycle.remove(container, force=False, volumes=False, durable=False)
+            except EngineError as error:  # it was started, or somebody was faster
+                kept[item.id] = str(error)
+        await self._store.sync_all()
+        return kept
 
     async def plan_prune(self, filters: listing.Filters) -> list[Prunable]:
         """Return what ``prune`` takes. Raises InvalidParameter for a bad filter."""

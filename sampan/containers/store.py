@@ -95,6 +95,10 @@ class ContainerStore:
         """Write the container's row."""
         self._state.put(_TABLE, container.id, self._encoder.encode(container.row), durable=durable)
 
+    async def sync_all(self) -> None:
+        """Wait until all that was saved would survive a power cut."""
+        await blocking(self._state.sync)
+
     def record(self, container: Container) -> bool:
         """Write the container's row after something has happened, which is true even if this fails: False."""
         try:

@@ -219,15 +219,12 @@ class ContentStore:
         with self._lock:
             return [digest for digest, count in self._held.items() if count]
 
-    def disk_sizes(self) -> dict[str, int]:
-        """Return the bytes that each blob takes on the disk, by digest."""
-        found: dict[str, int] = {}
-        for algorithm in _ALGORITHMS:
-            with os.scandir(self._blobs / algorithm) as entries:
-                for entry in entries:
-                    with suppress(FileNotFoundError):
-                        found[f"{algorithm}:{entry.name}"] = entry.stat(follow_symlinks=False).st_blocks * 512
-        return found
+    def disk_size(self, digest: Digest) -> int:
+        """Return the bytes that a blob takes on the disk, 0 if it is not there."""
+        try:
+            return self.path(digest).stat().st_blocks * 512
+        except FileNotFoundError:
+            return 0
 
     def digests(self) -> list[Digest]:
         """Return the digests of all blobs; files with other names are ignored."""

@@ -1,8 +1,10 @@
 """What images need on the disk: their blobs and snapshots, for whoever accounts for them or checks them."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+from sampan.base.threads import blocking
 from sampan.images.content import ContentStore
 from sampan.images.layers import Layers
 from sampan.images.store import ImageRecord, ImageStore
@@ -16,6 +18,7 @@ class ImageNeeds:
         self._store = store
         self.content = content
         self._layers = layers
+        self._shares = Shares(-1, {}, 0)
 
     def records(self) -> list[ImageRecord]:
         """Return the rows of all images, those that only containers still need included."""
@@ -46,13 +49,38 @@ class ImageNeeds:
         """Return digest and place of each beginning of a blob."""
         return [(digest, self.content.partial(Digest(digest))) for digest, _ in self.content.partials()]
 
-    def sizes(self) -> dict[str, int]:
-        """Return the bytes that each blob takes on the disk. Blocking."""
-        return self.content.disk_sizes()
+    async def shares(self, measure: Callable[[Iterable[str]], dict[str, int]]) -> "Shares":
+        """Return what images take on the disk; worked out anew when an image has come or gone.
+
+        ``measure`` returns the bytes that snapshots take, by chainID; it blocks.
+        """
+        while self._shares.version != (version := self._store.version):
+            records = self.records()
+            chains, digests = list(self._store.chains()), list(self._store.digests())
+            layers = await blocking(measure, chains)
+            blobs = await blocking(self._blob_sizes, digests)
+            shares, total = disk_shares(records, layers, blobs)
+            self._shares = Shares(version, shares, total)
+        return self._shares
+
+    def _blob_sizes(self, digests: Iterable[str]) -> dict[str, int]:
+        return {digest: self.content.disk_size(Digest(digest)) for digest in digests}
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """For each image by ID the bytes that it takes on the disk, and those of them that others need too.
+
+    ``total`` is what all take together; ``version`` that of the rows from which it was worked out.
+    """
+
+    version: int
+    by_image: Mapping[str, tuple[int, int]]
+    total: int
 
 
 def disk_shares(
-    records: Collection[ImageRecord], layers: dict[str, int], blobs: dict[str, int]
+    records: Collection[ImageRecord], layers: Mapping[str, int], blobs: Mapping[str, int]
 ) -> tuple[dict[str, tuple[int, int]], int]:
     """Return what each image takes on the disk, and what of that it shares; and what all take together.
 

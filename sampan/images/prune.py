@@ -7,6 +7,7 @@ were made loses its names, and goes itself when those go.
 from collections.abc import Callable, Collection
 
 from sampan.images.filters import PruneFilter
+from sampan.images.remove import ImageUsers
 from sampan.images.store import ImageRecord, ImageStore
 from sampan.wire.disk import Prunable
 
@@ -52,6 +53,17 @@ def plan_prune(store: ImageStore, used: Callable[[str], bool], wanted: PruneFilt
             for image_id in untagged
         ),
     ]
+
+
+def against(store: ImageStore, users: ImageUsers, item: Prunable) -> str:
+    """Return why an image that is there is not to be taken as ``item`` planned it; "" if it is."""
+    if [reference.familiar for reference in store.references(item.id)] != item.names:
+        return "it has other names by now"
+    if users.containers_of(item.id):
+        return "a container uses it by now"
+    if not item.only_names and store.children(item.id):
+        return "images were made from it by now"
+    return ""
 
 
 def _is_wanted(

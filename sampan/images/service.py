@@ -5,7 +5,7 @@ import builtins
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -31,7 +31,7 @@ from sampan.images.making import Commit, plan_commit, plan_import, receive_layer
 from sampan.images.needs import ImageNeeds
 from sampan.images.planned import check_os
 from sampan.images.progress import stream_line
-from sampan.images.prune import plan_prune
+from sampan.images.prune import against, plan_prune
 from sampan.images.remove import ImageUsers, NoUsers
 from sampan.images.repair import ImageRepairs
 from sampan.images.save import Saver, Wanted
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from sampan.images.push import Pusher
 
 _log = logging.getLogger(__name__)
+_SIDE_BY_SIDE: Final = 4  # images whose snapshots are removed at once
 _CACHED: Final = 256  # images whose configuration is kept decoded
 
 
@@ -525,7 +526,7 @@ class ImagesService:
         self._cache.pop(image_id, None)
         point("images.remove.row")
         steps.append(RemovedImage(deleted=image_id))
-        steps += [RemovedImage(deleted=chain_id) for chain_id in await self._drop(record)]
+        steps += [RemovedImage(deleted=chain_id) for chain_id in await self._drop([record])]
         if prune and record.parent:
             await self._delete(record.parent, steps, force=False, prune=True, quiet=True)
 
@@ -543,11 +544,19 @@ class ImagesService:
         if not silent:
             self._publish("untag", image_id, image_id)
 
-    async def _drop(self, record: ImageRecord) -> builtins.list[str]:
-        """Remove the snapshots and blobs of a removed image that nothing needs; return the chainIDs."""
-        chain = [layer.chain_id for layer in reversed(record.layers)]
-        removed = await self._layers.drop(chain, lambda chain_id: chain_id in self._installer.live_chains())
-        await blocking(self._content.sweep(self._installer.live_digests(), set(record.digests())).remove)
+    async def _drop(self, records: Sequence[ImageRecord]) -> builtins.list[str]:
+        """Remove the snapshots and blobs of removed images that nothing needs; return the chainIDs."""
+        in_use = self._installer.live_chains().__contains__
+        removed: builtins.list[str] = []
+        for first in range(0, len(records), _SIDE_BY_SIDE):
+            chains = [
+                [layer.chain_id for layer in reversed(record.layers)]
+                for record in records[first : first + _SIDE_BY_SIDE]
+            ]
+            dropped = await asyncio.gather(*(self._layers.drop(chain, in_use) for chain in chains))
+            removed += [chain_id for chain in dropped for chain_id in chain]
+        digests = {digest for record in records for digest in record.digests()}
+        await blocking(self._content.sweep(self._installer.live_digests(), digests).remove)
         return removed
 
     async def prune(self, filters: Mapping[str, Sequence[str]]) -> PrunedImages:
@@ -565,13 +574,9 @@ class ImagesService:
             self._pruning = False
 
     async def _prune(self, wanted: PruneFilter) -> PrunedImages:
-        steps: builtins.list[RemovedImage] = []
-        freed = 0
-        for item in self._plan_prune(wanted, ()):
-            with suppress(Conflict):
-                steps += await self._remove_planned(item)
-                freed += item.size
-        await self.collect()
+        planned = self._plan_prune(wanted, ())
+        steps, kept = await self._remove_planned(planned)
+        freed = sum(item.size for item in planned if item.id not in kept)
         freed += await blocking(self._content.forget_partials, 0.0, self._fetching())
         self._events.publish("image", "prune", "", {"reclaimed": str(freed)})
         return PrunedImages(steps or None, freed)
@@ -596,30 +601,47 @@ class ImagesService:
             *(Prunable("download", name, name, size, "a pull was broken off") for name, size in partials),
         ]
 
-    async def remove_planned(self, item: Prunable) -> None:
-        """Take what a plan named, and nothing else. Raises Conflict if it is not as it was planned."""
-        if item.kind == "download":
+    async def remove_planned(self, items: Sequence[Prunable]) -> dict[str, str]:
+        """Take what a plan named, and nothing else; return why some of it is kept, by ID."""
+        kept: dict[str, str] = {}
+        for item in (item for item in items if item.kind == "download"):
             if item.id in self._fetching() or not await blocking(self._content.forget_partial, item.id):
-                raise Conflict("it is being fetched, or gone")
-            return
-        await self._tasks.finish(self._remove_planned(item), name=f"remove {item.id}")
+                kept[item.id] = "it is being fetched, or gone"
+        images = [item for item in items if item.kind != "download"]
+        work = self._tasks.finish(self._remove_planned(images), name="remove what was planned")
+        return kept | (await work)[1]
 
-    async def _remove_planned(self, item: Prunable) -> builtins.list[RemovedImage]:
+    async def _remove_planned(
+        self, items: Sequence[Prunable]
+    ) -> tuple[builtins.list[RemovedImage], dict[str, str]]:
+        """Take the rows in one transaction, then snapshots and blobs side by side."""
+        steps: builtins.list[RemovedImage] = []
+        kept: dict[str, str] = {}
+        gone: builtins.list[ImageRecord] = []
+        told: builtins.list[tuple[str, ImageRecord]] = []
         async with self._removing:
-            record = self._store.get(item.id)
-            names = [reference.familiar for reference in self._store.references(item.id)]
-            if record is None or names != item.names:
-                raise Conflict("it is gone, or has other names by now")
-            if self.users.containers_of(item.id):
-                raise Conflict("a container uses it by now")
-            if not item.only_names and self._store.children(item.id):
-                raise Conflict("images were made from it by now")
-            steps: builtins.list[RemovedImage] = []
-            for reference in self._store.references(item.id):
-                self._untag(item.id, reference, steps)
-            if not item.only_names:
-                await self._delete(item.id, steps, force=False, prune=False, quiet=False)
-            return steps
+            with self._store.transaction():
+                for item in items:
+                    record = self._store.get(item.id)
+                    if record is None or (why := against(self._store, self.users, item)):
+                        kept[item.id] = "it is gone" if record is None else why
+                        continue
+                    for reference in self._store.references(item.id):
+                        self._untag(item.id, reference, steps, silent=True)
+                        told.append(("untag", record))
+                    if not item.only_names:
+                        self._store.delete(item.id)
+                        self._cache.pop(item.id, None)
+                        steps.append(RemovedImage(deleted=item.id))
+                        gone.append(record)
+                        told.append(("delete", record))
+            point("images.remove.row")
+            for action, record in told:
+                attributes = {**(record.labels or {}), "name": record.id}
+                self._events.publish("image", action, record.id, attributes)
+            removed = await self._drop(gone)
+            await self._collect()
+        return [*steps, *(RemovedImage(deleted=chain_id) for chain_id in removed)], kept
 
     async def collect(self) -> None:
         """Drop what images that were deleted under their containers left, once those containers are gone.
@@ -633,7 +655,7 @@ class ImagesService:
         for record in self._store.everything():
             if record.removed and not self.users.containers_of(record.id):
                 self._store.delete(record.id)
-                await self._drop(record)
+                await self._drop([record])
 
     async def close(self) -> None:
         """End downloads, and wait for removals that still run."""

@@ -93,6 +93,7 @@ class ImageStore:
         self._by_image: dict[str, dict[str, Reference]] = {}
         self._chains: dict[str, int] = {}  # chainIDs and digests of blobs: how many images need them
         self._digests: dict[str, int] = {}
+        self.version = 0  # another one after each change of a row
         self._load()
 
     def _load(self) -> None:
@@ -160,6 +161,7 @@ class ImageStore:
         return self._digests.keys()
 
     def _count(self, record: ImageRecord, change: int) -> None:
+        self.version += 1
         chains = (layer.chain_id for layer in record.layers)
         for counts, keys in ((self._chains, chains), (self._digests, record.digests())):
             for key in keys:

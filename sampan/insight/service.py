@@ -1,13 +1,12 @@
 """What the API asks about the disk as a whole: usage, every byte's owner, plans of prunes, the check."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from sampan.base.errors import EngineError, InvalidParameter
 from sampan.base.state import StateDB
 from sampan.base.threads import blocking
 from sampan.containers.service import ContainersService
-from sampan.images.needs import disk_shares
 from sampan.images.service import ImagesService
 from sampan.kernel.mount import mounts
 from sampan.networks.service import NetworksService
@@ -47,41 +46,53 @@ class Insight:
         self.networks = networks
         self.storage = storage
         self.volumes = volumes
+        self._folders: dict[str, tuple[int, int]] = {}  # of containers at rest: when they ended, bytes
 
     # --- Docker's system df
 
     async def image_usage(self) -> tuple[list[ImageSummary], int]:
         """Return the images with what they take on the disk, layers and blobs, and what all take together."""
-        chains = await blocking(self.storage.measure, self.images.chains_in_use())
-        blobs = await blocking(self.images.needs.sizes)
-        layers = {chain: usage.disk for chain, usage in chains.items()}
-        shares, total = disk_shares(self.images.needs.records(), layers, blobs)
+        shares = await self.images.needs.shares(self._measure_layers)
         found = self.images.list(all=False, filters={})
         for image in found:
-            image.size, image.shared_size = shares.get(image.id, (0, 0))
-        return found, total
+            image.size, image.shared_size = shares.by_image.get(image.id, (0, 0))
+        return found, shares.total
+
+    def _measure_layers(self, chains: Iterable[str]) -> dict[str, int]:
+        return {chain: usage.disk for chain, usage in self.storage.measure(chains).items()}
 
     async def container_usage(self) -> list[ContainerSummary]:
         """Return the containers with what they take on the disk: what they have written, log and files."""
         found = await self.containers.list_containers(all=True)
-        sizes = await blocking(self._measure_containers, [summary.id for summary in found])
+        at_rest = {c.id: c.state.finished_ns for c in self.containers.everybody() if not c.row.acquired}
+        sizes = await blocking(self._measure_containers, [summary.id for summary in found], at_rest)
         for summary in found:
             summary.size_rw = sizes[summary.id]
             summary.size_root_fs = sizes[summary.id] + self.containers.image_size(summary.image_id)
         return found
 
-    def _measure_containers(self, ids: Sequence[str]) -> dict[str, int]:
+    def _measure_containers(self, ids: Sequence[str], at_rest: Mapping[str, int]) -> dict[str, int]:
+        """Measure containers; ``at_rest`` are those that write nothing, each with the time when it ended."""
         layers = self.storage.measure(ids)
+        folders: dict[str, tuple[int, int]] = {}
         sizes: dict[str, int] = {}
         for container_id in ids:
+            ended = at_rest.get(container_id)
+            known = self._folders.get(container_id)
+            own = known[1] if known is not None and known[0] == ended else self._measure_folder(container_id)
+            if ended is not None:
+                folders[container_id] = (ended, own)
             layer = layers.get(container_id)
-            try:
-                with opened(str(self.containers.folder(container_id))) as folder:
-                    own = measure(folder).disk
-            except OSError:
-                own = 0  # it was never started, or goes in this moment
             sizes[container_id] = own + (layer.disk if layer is not None else 0)
+        self._folders = folders
         return sizes
+
+    def _measure_folder(self, container_id: str) -> int:
+        try:
+            with opened(str(self.containers.folder(container_id))) as folder:
+                return measure(folder).disk
+        except OSError:
+            return 0  # it was never started, or goes in this moment
 
     async def volume_usage(self) -> dict[str, tuple[int, int]]:
         """Return each volume's bytes on the disk (-1: a plugin has it) and how many containers use it."""
@@ -140,30 +151,21 @@ class Insight:
 
     async def prune(self, items: Sequence[Prunable]) -> PruneResult:
         """Remove exactly ``items``, those that are still unused; the others are told with the reason."""
-        removed: list[Prunable] = []
-        kept: list[Kept] = []
-        for item in items:
+        kept: dict[str, str] = {}
+        by_kind = {kind: [item for item in items if item.kind == kind] for kind in (*KINDS, "download")}
+        if unknown := [item.kind for item in items if item.kind not in by_kind]:
+            raise InvalidParameter(f"unknown object type: {unknown[0]}")
+        kept |= await self.containers.remove_planned(by_kind["container"])
+        for item in (*by_kind["network"], *by_kind["volume"]):
+            remove = self.networks.remove_network if item.kind == "network" else self.volumes.remove
             try:
-                await self._remove(item)
+                await remove(item.id)
             except EngineError as error:
-                kept.append(Kept(item.kind, item.id, item.name, str(error)))
-            else:
-                removed.append(item)
-        await self.images.collect()
-        return PruneResult(removed, kept, sum(item.size for item in removed))
-
-    async def _remove(self, item: Prunable) -> None:
-        match item.kind:
-            case "container":
-                await self.containers.remove(item.id)
-            case "network":
-                await self.networks.remove_network(item.id)
-            case "volume":
-                await self.volumes.remove(item.id)
-            case "image" | "download":
-                await self.images.remove_planned(item)
-            case _:
-                raise InvalidParameter(f"unknown object type: {item.kind}")
+                kept[item.id] = str(error)
+        kept |= await self.images.remove_planned([*by_kind["image"], *by_kind["download"]])
+        removed = [item for item in items if item.id not in kept]
+        told = [Kept(item.kind, item.id, item.name, kept[item.id]) for item in items if item.id in kept]
+        return PruneResult(removed, told, sum(item.size for item in removed))
 
     # --- the check
 

@@ -56,6 +56,7 @@ class StorageService:
         self._borrowers: dict[str, int] = {}
         self._kept: set[str] = set()
         self._measured: dict[str, Usage] = {}
+        self._mounts = 0  # how often anything was mounted
 
     @property
     def name(self) -> str:
@@ -101,6 +102,10 @@ class StorageService:
                 await blocking(self._view, key, parent)
         return await self.mount(key)
 
+    def adopt(self, keys: Iterable[str]) -> None:
+        """Take note that ``keys`` are mounted since before this daemon's start, and are to stay so."""
+        self._kept.update(keys)
+
     async def unmount(self, key: str) -> None:
         """Unmount ``key``; one that is not mounted, or not there, is no error."""
         async with self._locks.hold(key):
@@ -123,18 +128,20 @@ class StorageService:
     def measure(self, keys: Iterable[str]) -> dict[str, Usage]:
         """Measure the snapshots ``keys`` themselves; those that are not there are left out.
 
-        Blocking. A committed snapshot does not change, so it is measured once.
+        Blocking. What is not mounted does not change, so it is measured once.
         """
         found: dict[str, Usage] = {}
         for key in keys:
             usage = self._measured.get(key)
             if usage is None:
+                mounts = self._mounts
                 try:
                     usage = self._usage(key)
-                    if self.driver.find(key).kind is Kind.COMMITTED:
-                        self._measured[key] = usage
                 except (SnapshotNotFound, HostFailure):
                     continue  # it went, or goes, meanwhile
+                with self._mounting:
+                    if mounts == self._mounts and not self.in_use(key):
+                        self._measured[key] = usage
             found[key] = usage
         return found
 
@@ -305,6 +312,8 @@ class StorageService:
 
     def _mount(self, key: str) -> str:
         """Mount ``key`` unless it is; ``_mounting`` is held."""
+        self._mounts += 1
+        self._measured.pop(key, None)
         steps = self.driver.mounts(key)
         target = steps[-1].target
         if is_mount_point(target):
