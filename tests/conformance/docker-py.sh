@@ -20,5 +20,5 @@ trap 'kill $daemon 2>/dev/null; wait $daemon || true' EXIT INT TERM
 until [ -S "$work/s.sock" ]; do kill -0 $daemon; sleep 0.05; done
 # Files whose subject this version has; the environment's FILES wins.
 export RUN_IN="nsenter --target $daemon --net"
-export FILES="${FILES:-api_client api_container api_exec client errors models_containers regression}"
+export FILES="${FILES:-api_client api_container api_exec api_volume client errors models_containers models_volumes regression}"
 bash "$runner"
