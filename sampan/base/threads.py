@@ -67,15 +67,21 @@ async def apart(call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T
 
 
 async def in_thread(items: Iterator[T]) -> AsyncIterator[T]:
-    """Iterate over a blocking iterator, each step in the thread pool; closed when the reader goes away."""
+    """Iterate over a blocking iterator, in the thread pool; closed when the reader goes away.
+
+    The next item is worked out while the reader has this one: both take their time.
+    """
     end: Final = object()
+    loop = asyncio.get_running_loop()
+    coming: asyncio.Future[T | object] = loop.run_in_executor(_pool, next, items, end)
     try:
-        while True:
-            item: T | object = await blocking(next, items, end)
-            if item is end:
-                return
+        while (item := await asyncio.shield(coming)) is not end:
+            coming = loop.run_in_executor(_pool, next, items, end)
             yield cast("T", item)
     finally:
+        if not coming.done():
+            await asyncio.wait([coming])
+        coming.exception()  # seen: a reader that has gone away does not ask
         if (close := getattr(items, "close", None)) is not None:
             await blocking(close)
 

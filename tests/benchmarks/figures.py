@@ -127,7 +127,7 @@ FIGURES: Final = (
                 f"backup {compression} ratio",
                 f"the same beside {beside}",
                 "×",
-                Target("itself", 1.1, f"≤ 1.1 × {beside}"),
+                Target("itself", 1.1, f"≤ 1.1 × {beside}") if compression != "none" else None,
             ),
         )
     ),
