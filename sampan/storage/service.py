@@ -285,6 +285,7 @@ class StorageService:
             self._kept.discard(key)
             self._unmount(key)
         self._remove(key)
+
     def _view(self, key: str, parent: str | None) -> None:
         with _translated(f"prepare view {key}"):
             self.driver.view(key, parent)
