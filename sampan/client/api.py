@@ -442,6 +442,14 @@ class Client(Session):
         path = f"/distribution/{quote(image, '/:@')}/json"
         return document(self.begin("GET", path, headers=headers).result())
 
+    def search(
+        self, term: str, *, limit: int = 0, filters: "Filters | None" = None, auth: str = ""
+    ) -> "list[Json]":
+        """Search a registry (``host/words``, else Docker Hub) for repositories."""
+        query: Query = {"term": term, "limit": limit or None, "filters": render_filters(filters)}
+        headers = {"X-Registry-Auth": auth} if auth else None
+        return rows(self.begin("GET", "/images/search", query, headers=headers).result())
+
     def import_image(
         self,
         source: "bytes | int | Iterable[bytes] | None",

@@ -19,6 +19,7 @@ from sampan.base.faults import point
 from sampan.base.tasks import Tasks
 from sampan.base.threads import blocking
 from sampan.images.content import ContentStore
+from sampan.images.slots import Slots
 from sampan.oci.descriptor import Descriptor
 from sampan.oci.digest import Digest
 from sampan.registry.errors import BadAnswer, ConnectionFailed, Refused, RefusedUnavailable
@@ -240,11 +241,11 @@ class Incoming:
 
 
 class Downloads:
-    """The downloads of one image service, ``limit`` at a time."""
+    """The downloads of one image service, as many at a time as ``slots`` has places."""
 
-    def __init__(self, content: ContentStore, limit: int) -> None:
+    def __init__(self, content: ContentStore, slots: Slots) -> None:
         self._content = content
-        self._slots = asyncio.Semaphore(limit)
+        self._slots = slots
         self._tasks = Tasks("downloads")
         self._running: dict[str, tuple[Download, asyncio.Task[None]]] = {}
 
@@ -288,7 +289,7 @@ class Downloads:
     async def _fetch(self, download: Download, repositories: Sequence[Repository]) -> None:
         """Fetch a blob; what goes wrong is what its readers, and those who wait for ``finished``, get."""
         try:
-            async with self._slots:
+            async with self._slots.taken():
                 await self._fetch_from_any(download, repositories)
                 download.show("Verifying Checksum")
                 await blocking(download.verify)

@@ -58,8 +58,6 @@ class Packer:
             record = self._record(image_id)
             if self.manifest(record) is not None:
                 return record
-            if not record.layers:
-                raise InvalidArchive(f"image {image_id} has no layers: registries do not take it")
             layers = [await self._packed_layer(layer, hold) for layer in record.layers]
             config = Descriptor(DOCKER_CONFIG, record.id, self._content.size(Digest(record.id)) or 0)
             document = render_docker_manifest(

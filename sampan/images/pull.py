@@ -22,6 +22,7 @@ from sampan.images.install import Installer, NewImage, NewLayer, Source
 from sampan.images.layers import Snapshots
 from sampan.images.planned import StoredBlob
 from sampan.images.progress import action_line, transfer_line
+from sampan.images.slots import Slots
 from sampan.images.store import ImageStore
 from sampan.oci.config import ImageConfig, parse_config
 from sampan.oci.descriptor import Descriptor, InvalidDocument
@@ -74,7 +75,8 @@ class Puller:
         self._snapshots = snapshots
         self._store = store
         self._pulled = pulled
-        self._downloads = Downloads(content, registries.settings.max_downloads)
+        self.slots = Slots(lambda: registries.settings.max_downloads)
+        self._downloads = Downloads(content, self.slots)
 
     async def close(self) -> None:
         """End all downloads."""

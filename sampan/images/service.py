@@ -293,6 +293,12 @@ class ImagesService:
         wanted = parse_platform(platform) if platform else None
         await self._pusher().push(reference, progress, platform=wanted, credentials=credentials)
 
+    def settings_changed(self) -> None:
+        """Let transfers that wait for a place begin, if the registries' settings allow more of them now."""
+        for transfers in (self._pulls, self._pushes):
+            if transfers is not None:
+                transfers.slots.wake()
+
     def _pusher(self) -> "Pusher":
         if self._pushes is None:
             from sampan.images.pack import Packer
@@ -332,7 +338,7 @@ class ImagesService:
     def _publish_transfer(self, action: str, reference: Reference, image_id: str) -> None:
         record = self._store.get(image_id)
         labels = (record.labels or {}) if record is not None else {}
-        self._events.publish("image", "pull", reference.familiar, {**labels, "name": reference.familiar_name})
+        self._events.publish("image", action, reference.familiar, {**labels, "name": reference.familiar_name})
 
     async def bootstrap(self, spec: str, progress: Callable[[Progress], None]) -> str:
         """Make the base image ``busybox``, ``debian`` or ``debian:SUITE`` of the host's packages.

@@ -139,3 +139,13 @@ class DistributionInspect(msgspec.Struct, rename="pascal"):
 
     descriptor: OCIDescriptor
     platforms: list[OCIPlatform]
+
+
+class SearchResult(msgspec.Struct):
+    """One entry of GET /images/search: a repository of a registry."""
+
+    star_count: int = 0
+    is_official: bool = False
+    name: str = ""
+    is_automated: bool = False
+    description: str = ""

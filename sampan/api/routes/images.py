@@ -205,6 +205,16 @@ async def distribution(request: Request, services: Services) -> Response:
     )
 
 
+@routes.get("/images/search")
+async def search(request: Request, services: Services) -> Response:
+    from sampan.registry import search as registry_search  # seldom asked for
+
+    query = request.query
+    wanted = registry_search.plan(query.text("term"), query.integer("limit") or 0, request.filters())
+    credentials = _credentials(request, strict=False)
+    return json(await registry_search.search(services.registries, wanted, credentials))
+
+
 @routes.post("/auth")
 async def login(request: Request, services: Services) -> Response:
     """Check credentials; the password is not kept."""
