@@ -92,7 +92,7 @@ def _work_folder() -> Path | None:
 
 def _prepare(folder: Path, engines: Sequence[Engine], results: Results, options: argparse.Namespace) -> Bench:
     archive = folder / "large.tar"
-    if "load" in options.only:
+    if not {"load", "transfer"}.isdisjoint(options.only):
         say("the images")
         if options.image is not None:
             _link(options.image.resolve(), archive)

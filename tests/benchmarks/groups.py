@@ -11,6 +11,7 @@ from benchmarks.engine import BUSYBOX, Engine
 from benchmarks.figures import NETWORKS, PHASES
 from benchmarks.http import Failed, rate
 from benchmarks.scale import scale
+from benchmarks.transfer import list_images, transfer
 
 _LOG_REPEAT: Final = 8  # so often the file of lines is written out
 
@@ -90,8 +91,11 @@ def _ping(bench: Bench) -> None:
 def _load(bench: Bench) -> None:
     def load(engine: Engine, record: Record) -> None:
         engine.cli("rmi", "-f", bench.image, check=False)
+        processes = memory.daemon_processes(engine.daemon) if engine.daemon is not None else []
+        memory.forget_peaks(processes)
         record("load", engine.cli("load", "-i", str(bench.archive)).seconds)
         if engine.daemon is not None:
+            record("load peak", memory.peaks(processes))
             record("load rss", memory.daemon_rss(engine.daemon))
 
     bench.interleave("load", load, min(3, bench.rounds), warm=0)
@@ -131,4 +135,6 @@ GROUPS: Final[Mapping[str, Callable[[Bench], None]]] = {
     "log": _log,
     "scale": scale,
     "load": _load,
+    "transfer": transfer,
+    "images": list_images,
 }
