@@ -15,12 +15,12 @@ from sampan.images.compression import (
     PIECE,
     Compression,
     Decompressor,
-    GzipWriter,
     Limits,
     detect,
 )
 from sampan.images.content import ContentStore, Hold
 from sampan.images.errors import InvalidArchive
+from sampan.images.gzip_writer import GzipWriter
 from sampan.images.layers import wrong_diff_id
 from sampan.images.store import ImageRecord, ImageStore, LayerRecord
 from sampan.oci.descriptor import Descriptor
@@ -104,12 +104,17 @@ class Packer:
     def _pack(self, layer: LayerRecord, hold: Hold) -> tuple[str, int]:
         """Pack a layer into a new blob; return its digest and size. Blocking."""
         expected = Digest(layer.diff_id)
-        hasher = expected.hasher()
-        with closing(self._content.open(Digest(layer.digest))) as file, self._content.ingest() as ingest:
-            writer = GzipWriter(ingest.write)
+        # A plain blob that is its own diffID was hashed when it came.
+        hasher = expected.hasher() if layer.digest != layer.diff_id else None
+        with (
+            closing(self._content.open(Digest(layer.digest))) as file,
+            self._content.ingest() as ingest,
+            GzipWriter(ingest.write) as writer,
+        ):
 
             def take(piece: bytes | memoryview) -> None:
-                hasher.update(piece)
+                if hasher is not None:
+                    hasher.update(piece)
                 writer.write(piece)
 
             head = file.read(MAGIC_BYTES)
@@ -119,7 +124,7 @@ class Packer:
                 reader.feed(data)
             reader.finish()
             writer.finish()
-            if (found := hasher.digest()) != expected:
+            if hasher is not None and (found := hasher.digest()) != expected:
                 raise wrong_diff_id(expected, found)
             hold.add(ingest.digest())
             digest = ingest.commit()
