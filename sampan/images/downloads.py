@@ -52,6 +52,7 @@ class Download:
         self._changed = threading.Condition()
         self._available = 0
         self._verified = False
+        self._suspect = False
         self.error: BaseException | None = None
         self._kept = False
 
@@ -118,8 +119,19 @@ class Download:
             self.error = self.error or error
             self._changed.notify_all()
 
+    @property
+    def has_all(self) -> bool:
+        """Whether as many bytes have come as there should be, right or wrong."""
+        return self._available == self.size
+
+    def suspect(self) -> None:
+        """Somebody could not go on with the bytes so far: unless all is found right, they are forgotten."""
+        self._suspect = True
+
     def close(self) -> None:
         """Give the file back; who reads it has a descriptor of their own."""
+        if self._suspect and not self._verified:
+            self.path.unlink(missing_ok=True)
         with self._changed:
             if self._file >= 0:
                 os.close(self._file)
@@ -175,16 +187,22 @@ class Following(io.RawIOBase):
         self._download = download
         self._at = 0
         self._fd = -1
+        self._ended = False
 
     def read(self, size: int = -1, /) -> bytes:
         """Return at most ``size`` bytes, waiting for some; b"" at the verified end."""
         if size < 0:
             raise ValueError("a layer is not read at once")
-        there = self._download.wait_for(self, self._at + max(1, min(size, _STEP, self._left())))
+        try:
+            there = self._download.wait_for(self, self._at + max(1, min(size, _STEP, self._left())))
+        except BaseException:
+            self._ended = True  # the download's own fault, or this reader was told to stop
+            raise
         if self._fd < 0:
             self._fd = self._download.descriptor()
         data = os.pread(self._fd, min(size, max(0, there - self._at)), self._at)
         self._at += len(data)
+        self._ended = self._ended or not data
         return data
 
     def _left(self) -> int:
@@ -202,7 +220,9 @@ class Following(io.RawIOBase):
         return self._at
 
     def close(self) -> None:
-        """Give the file back."""
+        """Give the file back. Who closes it of their own will before its end found something wrong."""
+        if not self.closed and not self._ended and not self.stopped:
+            self._download.suspect()
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -230,6 +250,11 @@ class Incoming:
         await asyncio.wait([self._task])
         if self._download.error is not None:
             raise self._download.error
+
+    async def checked(self) -> None:
+        """Raise what is wrong with the bytes, if all have come; else nothing is known of them."""
+        if self._download.has_all:
+            await self.finished()
 
     def keep(self) -> Digest:
         """Move the blob, which must be whole, into the content store."""

@@ -9,6 +9,7 @@ from contextlib import closing
 
 import msgspec
 
+from sampan.base.faults import point
 from sampan.base.threads import apart, blocking
 from sampan.images.compression import (
     MAGIC_BYTES,
@@ -124,6 +125,7 @@ class Packer:
                 reader.feed(data)
             reader.finish()
             writer.finish()
+            point("images.pack.layer")
             if hasher is not None and (found := hasher.digest()) != expected:
                 raise wrong_diff_id(expected, found)
             hold.add(ingest.digest())

@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Final
 
-from sampan.base.errors import EngineError, NotFound, NotImplementedHere
+from sampan.base.errors import EngineError, InvalidParameter, NotFound, NotImplementedHere
 from sampan.base.faults import point
 from sampan.base.ids import short_id
 from sampan.base.threads import blocking
@@ -282,14 +282,20 @@ class Puller:
                 await blob.finished()
             point("images.pull.settled")
 
+        async def put_in() -> None:
+            try:
+                await self._installer.install(
+                    image, names, hold, lines.extracting, unpacked=lines.unpacked, settled=settled
+                )
+            except InvalidParameter:
+                for blob in incoming:
+                    await blob.checked()  # wrong bytes explain it better than what came of them
+                raise
+
         async with together() as group:
             for blob in incoming:
                 group.create_task(blob.finished())
-            work = group.create_task(
-                self._installer.install(
-                    image, names, hold, lines.extracting, unpacked=lines.unpacked, settled=settled
-                )
-            )
+            work = group.create_task(put_in())
             try:
                 await asyncio.wait([work])  # awaited itself, it would be cancelled first, and waited out
             except BaseException:

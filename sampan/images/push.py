@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from sampan.base.errors import InvalidParameter, NotFound
+from sampan.base.faults import point
 from sampan.base.threads import blocking
 from sampan.images.content import ContentStore, Hold
 from sampan.images.groups import together
@@ -125,6 +126,7 @@ class Pusher:
             async with together() as group:
                 for blob in shipment.layers:
                     group.create_task(self._send_layer(repository, blob, sources, progress))
+            point("images.push.layers")
             for config in shipment.configs:
                 if not await repository.has_blob(config.digest):
                     await self._upload(repository, config)

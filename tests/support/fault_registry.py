@@ -37,7 +37,7 @@ class Asked:
 class Reply:
     """What is answered. ``status`` 0: as usual. ``cut``: the connection ends after so many bytes of the body.
 
-    ``raw`` goes out as it is, instead of an answer.
+    ``raw`` goes out as it is, instead of an answer. ``then`` is called when all of it has gone out.
     """
 
     status: int = 0
@@ -45,6 +45,7 @@ class Reply:
     body: bytes = b""
     cut: int | None = None
     raw: bytes | None = None
+    then: Callable[[], None] | None = None
 
 
 Fault = Reply | Callable[[Asked], Reply]
@@ -126,7 +127,8 @@ class FaultRegistry:
                 if reply.status or reply.raw is not None:
                     return reply
                 usual = self._usual(asked)
-                return Reply(usual.status, {**usual.headers, **reply.headers}, usual.body, reply.cut)
+                headers = {**usual.headers, **reply.headers}
+                return Reply(usual.status, headers, usual.body, reply.cut, then=reply.then)
         return self._usual(asked)
 
     def _usual(self, asked: Asked) -> Reply:
@@ -248,6 +250,8 @@ class FaultRegistry:
                     head = f"HTTP/1.1 {reply.status} X\r\n{lines}\r\n".encode()
                     body = b"" if asked.method == "HEAD" or reply.status == 204 else reply.body
                     connection.sendall(head + (body if reply.cut is None else body[: reply.cut]))
+                    if reply.then is not None:
+                        reply.then()
                     if reply.cut is not None:
                         return
         except (OSError, ValueError):

@@ -164,6 +164,30 @@ def test_wrong_bytes_are_refused_and_forgotten(registry: FaultRegistry, lab: Pul
     assert set(lab.images()) == {image.id}
 
 
+def test_wrong_bytes_in_the_middle_are_forgotten_at_once(registry: FaultRegistry, lab: PullLab) -> None:
+    """What cannot be unpacked is not gone on with: the rest of it would never make it right."""
+    image = registry.add_image("a/b", "1", [BIG])
+    good = registry.blobs[image.layers[0]]
+    path = blob_path("a/b", image.layers[0])
+    go = threading.Event()
+    registry.blobs[image.layers[0]] = good[:20] + bytes(1000) + good[1020:]
+
+    def hang(asked: Asked) -> Reply:
+        go.wait(20)
+        return Reply(503)
+
+    registry.fault("GET", path, Reply(cut=2 << 20), times=1)
+    registry.fault("GET", path, hang)
+    with pytest.raises(EngineError, match=r"gzip|tar"):
+        lab.pull(f"{registry.host}/a/b:1")
+    go.set()
+    assert (lab.images(), lab.partials(), lab.leftovers()) == ({}, {}, [])
+    registry._faults.clear()
+    registry.blobs[image.layers[0]] = good
+    lab.pull(f"{registry.host}/a/b:1")
+    assert set(lab.images()) == {image.id}
+
+
 @pytest.mark.parametrize("extra", [-1, 1])
 def test_a_blob_of_the_wrong_size(registry: FaultRegistry, lab: PullLab, extra: int) -> None:
     image = registry.add_image("a/b", "1", [TOP])
