@@ -215,14 +215,17 @@ class Following(io.RawIOBase):
         self._at = offset
         return offset
 
+    @property
+    def given_up(self) -> bool:
+        """Whether its reader has closed it of their own will, before the end."""
+        return self.closed and not self._ended and not self.stopped
+
     def tell(self) -> int:
         """Return where the next read begins."""
         return self._at
 
     def close(self) -> None:
-        """Give the file back. Who closes it of their own will before its end found something wrong."""
-        if not self.closed and not self._ended and not self.stopped:
-            self._download.suspect()
+        """Give the file back."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -251,10 +254,15 @@ class Incoming:
         if self._download.error is not None:
             raise self._download.error
 
-    async def checked(self) -> None:
-        """Raise what is wrong with the bytes, if all have come; else nothing is known of them."""
+    async def unreadable(self) -> None:
+        """Take note that the bytes so far made no sense, if it was this blob that was being read.
+
+        Raises what is wrong with it, if all of it has come.
+        """
         if self._download.has_all:
             await self.finished()
+        elif any(reader.given_up for reader in self._readers):
+            self._download.suspect()
 
     def keep(self) -> Digest:
         """Move the blob, which must be whole, into the content store."""

@@ -13,6 +13,7 @@ from typing import Final, Protocol
 import msgspec
 
 from sampan.base import times
+from sampan.base.errors import HostFailure
 from sampan.base.faults import point
 from sampan.base.threads import blocking
 from sampan.images.content import ContentStore, Hold
@@ -98,10 +99,15 @@ class Installer:
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[Hold]:
-        """Yield a hold on blobs for the time of some installs; what no image needs in the end is removed."""
+        """Yield a hold on blobs for the time of some installs; what no image needs in the end is removed.
+
+        Raises HostFailure for whatever the disk says meanwhile.
+        """
         with self._content.holding() as hold:
             try:
                 yield hold
+            except OSError as error:
+                raise HostFailure(f"cannot store the image: {error.strerror or error}") from error
             finally:
                 digests = hold.digests()
                 hold.release()

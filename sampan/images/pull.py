@@ -289,7 +289,7 @@ class Puller:
                 )
             except InvalidParameter:
                 for blob in incoming:
-                    await blob.checked()  # wrong bytes explain it better than what came of them
+                    await blob.unreadable()  # wrong bytes explain it better than what came of them
                 raise
 
         async with together() as group:
