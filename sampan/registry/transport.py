@@ -23,6 +23,8 @@ from sampan.registry.settings import RegistrySettings
 if TYPE_CHECKING:
     import ssl
 
+    from sampan.registry.tls import Stamps
+
 MAX_ERROR: Final = 64 << 10  # bytes of an error document
 _AGENT: Final = f"sampan/{__version__}"
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
@@ -112,7 +114,7 @@ class Transport:
         self.sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
         self._environment = {**(os.environ if environment is None else environment), **settings.proxies}
         self._idle: dict[Origin, list[tuple[float, Connection]]] = {}
-        self._contexts: dict[tuple[str, bool], ssl.SSLContext] = {}
+        self._contexts: dict[tuple[str, bool], tuple[Stamps, ssl.SSLContext]] = {}
         self._sweeper: asyncio.TimerHandle | None = None
 
     def reload(self, settings: RegistrySettings) -> None:
@@ -293,14 +295,14 @@ class Transport:
         return await connect(origin.host, origin.port, context, proxy)
 
     def _context(self, origin: Origin) -> "ssl.SSLContext":
-        from sampan.registry.tls import client_context  # ssl takes 4 MiB: only where it is used
+        from sampan.registry.tls import client_context, stamps  # ssl takes 4 MiB: only where it is used
 
-        key = (origin.authority, origin.verify)
-        if key not in self._contexts:
-            self._contexts[key] = client_context(
-                origin.authority, self.settings.certificates, verify=origin.verify
-            )
-        return self._contexts[key]
+        key, now = (origin.authority, origin.verify), stamps(origin.authority, self.settings.certificates)
+        known = self._contexts.get(key)
+        if known is None or known[0] != now:  # certificates may come while the daemon runs
+            known = now, client_context(origin.authority, self.settings.certificates, verify=origin.verify)
+            self._contexts[key] = known
+        return known[1]
 
 
 class Backoff:
