@@ -17,7 +17,7 @@ from sampan import __version__
 from sampan.registry.connection import Connection, connect, join
 from sampan.registry.errors import BadAnswer, BadCertificate, ConnectionFailed, NotTLS
 from sampan.registry.http1 import Head
-from sampan.registry.proxies import find_proxy
+from sampan.registry.proxies import Proxy, find_proxy
 from sampan.registry.settings import RegistrySettings
 
 if TYPE_CHECKING:
@@ -255,12 +255,12 @@ class Transport:
             kept = self._take(origin)
             connection = kept or await self._connect(origin)
             body = content.open() if content is not None else None
-            proxied = self._proxied(origin)
+            proxy = self._plain_proxy(origin)
             try:
                 head = await connection.ask(
                     method,
-                    f"{origin.scheme}://{origin.authority}{target}" if proxied else target,
-                    sent,
+                    f"{origin.scheme}://{origin.authority}{target}" if proxy is not None else target,
+                    {**sent, **proxy.headers()} if proxy is not None else sent,
                     body,
                     chunked=content is not None and content.size is None,
                 )
@@ -283,11 +283,11 @@ class Transport:
             connection.close()
         return None
 
-    def _proxied(self, origin: Origin) -> bool:
-        return (
-            origin.scheme == "http"
-            and find_proxy("http", origin.host, origin.port, self._environment) is not None
-        )
+    def _plain_proxy(self, origin: Origin) -> Proxy | None:
+        """Return the proxy that is to see whole requests: those that are not encrypted."""
+        if origin.scheme != "http":
+            return None
+        return find_proxy("http", origin.host, origin.port, self._environment)
 
     async def _connect(self, origin: Origin) -> Connection:
         proxy = find_proxy(origin.scheme, origin.host, origin.port, self._environment)

@@ -133,6 +133,8 @@ class FaultRegistry:
 
     def _usual(self, asked: Asked) -> Reply:
         path, _, query = asked.target.partition("?")
+        if "://" in path:  # as it is sent to a proxy
+            path = f"/{path.split('/', 3)[-1]}"
         if path == "/v2/":
             return Reply(200, body=b"{}")
         name, _, rest = path.removeprefix("/v2/").partition("/manifests/")

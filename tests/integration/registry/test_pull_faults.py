@@ -448,15 +448,6 @@ def test_a_mirror_is_asked_first_and_shown_nothing(registry: FaultRegistry, tmp_
         assert not any("authorization" in each.headers for each in asked)
 
 
-def test_a_proxy_is_used(registry: FaultRegistry, lab: PullLab) -> None:
-    registry.add_image("a/b", "1", [TOP])
-    lab.environment = {"HTTP_PROXY": f"http://{registry.host}"}
-    lab.settings = RegistrySettings.parse(insecure=["reg.example.com:80"])
-    with pytest.raises(EngineError):
-        lab.pull("reg.example.com:80/a/b:1")
-    assert registry.asked[0].target == "http://reg.example.com/v2/"
-
-
 # --- push
 
 
