@@ -99,3 +99,34 @@ def test_a_list_goes_from_one_client_to_the_other(
     platforms = [entry["platform"]["architecture"] for entry in json.loads(pushed)["manifests"]]
     assert sorted(platforms) == ["amd64", "arm64"]
     assert not list((tmp_path / "home" / "manifests").iterdir())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("{host}/m/",),
+        ("--limit", "1", "{host}/m/"),
+        ("--no-trunc", "--format", "{{.Name}}: {{.StarCount}} {{.IsOfficial}}", "{host}/one"),
+        ("--format", "table {{.Name}}\t{{.Description}}", "{host}/one"),
+        ("--format", "json", "{host}/one"),
+        ("--filter", "stars=1", "{host}/m/"),
+        ("--filter", "foo=bar", "{host}/m/"),
+        ("--limit", "200", "{host}/m/"),
+    ],
+)
+@pytest.mark.usefixtures("two")
+def test_searches(docker_cli: Daemon, registry: DockerRegistry, words: tuple[str, ...]) -> None:
+    """Our daemon looks through the catalog of a registry without an index; both clients show it alike."""
+    line = ["search", *(word.replace("{host}", registry.host) for word in words)]
+    theirs = docker_cli.cli(*line, check=False)
+    ours = docker_cli.cli(*line, program=(str(CHECKOUT / "bin" / "sampan"),), check=False)
+    assert (ours.returncode, ours.stdout, ours.stderr) == (theirs.returncode, theirs.stdout, theirs.stderr)
+    assert theirs.stdout or theirs.returncode
+
+
+def test_what_refers_to_an_image(
+    docker_cli: Daemon, two: list[str], registry: DockerRegistry, tmp_path: Path
+) -> None:
+    ours = runner(docker_cli, "sampan", tmp_path / "home")
+    assert ours("referrers", two[0]) == (0, "[]\n", "")
+    assert ours("referrers", f"{registry.host}/m/none")[0] == 1

@@ -3,12 +3,15 @@
 from sampan.cli.columns import ellipsis
 from sampan.cli.rows.base import Row as BaseRow
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 HEADERS = {
     "Name": "NAME",
     "Description": "DESCRIPTION",
     "StarCount": "STARS",
     "IsOfficial": "OFFICIAL",
-    "IsAutomated": "AUTOMATED",
 }
 TABLE = ("Name", "Description", "StarCount", "IsOfficial")
 _WIDTH = 45
@@ -25,15 +28,19 @@ class Row(BaseRow):
         text = self.text("description").replace("\n", " ").replace("\r", " ")
         return ellipsis(text, _WIDTH) if self.options.trunc else text
 
-    def mark(self, name: str) -> str:
-        """Return the sign for what is so."""
-        return "[OK]" if self.item.get(name) else ""
+    def official(self) -> str:
+        """Return the sign for what is Docker's own."""
+        return "[OK]" if self.item.get("is_official") else ""
+
+    def as_dict(self) -> "dict[str, Any]":
+        """Return the columns as JSON shows them: a word stands for the sign there."""
+        word = "true" if self.item.get("is_official") else "false"
+        return {**super().as_dict(), "IsOfficial": word}
 
 
 Row.columns = {
     "Name": lambda row: row.text("name"),
     "Description": Row.description,
     "StarCount": lambda row: str(row.number("star_count")),
-    "IsOfficial": lambda row: row.mark("is_official"),
-    "IsAutomated": lambda row: row.mark("is_automated"),
+    "IsOfficial": Row.official,
 }
