@@ -381,10 +381,12 @@ class Client(Session):
         all: bool = False,  # noqa: A002  # the API's word
         digests: bool = False,
         shared_size: bool = False,
+        manifests: bool = False,
         filters: "Filters | None" = None,
     ) -> "list[Json]":
-        """List images."""
+        """List images; ``manifests``: with what there is of them for each platform."""
         query = {
+            "manifests": manifests or None,
             "all": all,
             "digests": digests,
             "shared-size": shared_size,

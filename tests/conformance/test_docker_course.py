@@ -32,8 +32,8 @@ def student(docker_cli: Daemon, tmp_path: Path) -> Iterator[Daemon]:
 
 
 def test_images_and_registries(student: Daemon, tmp_path: Path) -> None:
-    def docker(line: str, **options: object) -> str:
-        return str(student.cli(*line.split(), **options, cwd=tmp_path).stdout)
+    def docker(line: str, *, stdin: str | None = None) -> str:
+        return student.cli(*line.split(), input=stdin, cwd=tmp_path).stdout
 
     said = docker("pull alpine:3.20")
     assert said.startswith("3.20: Pulling from library/alpine\n")
@@ -68,7 +68,7 @@ def test_images_and_registries(student: Daemon, tmp_path: Path) -> None:
     denied = student.cli("push", f"{REGISTRY}/team/myapp:2.0", check=False)
     assert denied.returncode == 1
     assert "no basic auth credentials" in denied.stderr
-    assert "Login Succeeded" in docker(f"login {REGISTRY} -u {USER} --password-stdin", input=PASSWORD)
+    assert "Login Succeeded" in docker(f"login {REGISTRY} -u {USER} --password-stdin", stdin=PASSWORD)
     assert "2.0: digest: sha256:" in docker(f"push {REGISTRY}/team/myapp:2.0")
     docker(f"rmi {REGISTRY}/team/myapp:2.0 myapp:2.0")
     docker(f"pull {REGISTRY}/team/myapp:2.0")

@@ -85,13 +85,13 @@ def registry_of(kind: str, folder: Path) -> Iterator[tuple[DockerRegistry, list[
 def test_registries_of_every_kind(docker_cli: Daemon, tmp_path: Path, kind: str, program: str) -> None:
     path = program if program == "docker" else str(CHECKOUT / "bin" / "sampan")
 
-    def cli(*words: str, **options: object) -> str:
-        return str(docker_cli.cli(*words, program=(path,), **options).stdout)
+    def cli(*words: str, stdin: str | None = None) -> str:
+        return docker_cli.cli(*words, program=(path,), input=stdin).stdout
 
     with registry_of(kind, tmp_path) as (registry, shown):
         name = f"{registry.host}/exchange/{program}"
         if kind != "plain":
-            login = cli("login", "-u", USER, "--password-stdin", registry.host, input=PASSWORD)
+            login = cli("login", "-u", USER, "--password-stdin", registry.host, stdin=PASSWORD)
             assert "Login Succeeded" in login
         image = load(docker_cli, f"{name}:1", layer(f"etc/{kind}"))
         cli("push", f"{name}:1")

@@ -33,7 +33,7 @@ def list_images(request: Request, services: Services) -> Response:
         filters=filters,
         shared_size=query.flag("shared-size") and request.version >= (1, 42),
         digests=query.flag("digests"),
-        manifests=query.flag("manifests"),
+        manifests=query.flag("manifests") and request.version >= (1, 47),
     )
     users = {image.id: len(services.containers.containers_of(image.id)) for image in found}
     return json(render_images(found, users, request.version))
@@ -61,7 +61,11 @@ async def _pass_on(archive: AsyncIterable[bytes]) -> AsyncGenerator[bytes, None]
 
 @routes.get("/images/{name...}/json")
 def inspect(request: Request, services: Services) -> Response:
-    found = services.images.inspect(request.path["name"], platform=_platform(request, (1, 49)))
+    found = services.images.inspect(
+        request.path["name"],
+        platform=_platform(request, (1, 49)),
+        manifests=request.query.flag("manifests") and request.version >= (1, 48),
+    )
     return json(render_image(found, request.version))
 
 

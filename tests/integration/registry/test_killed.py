@@ -67,12 +67,11 @@ def test_a_pull_killed_at_random_points_goes_on_where_it_stopped(
         registry.asked.clear()
         own_daemon.cli("pull", "-q", name)
         for blob, size in left.items():
-            (asked,) = registry.seen("GET", blob) or [None]
+            asked = [each.headers.get("range", "") for each in registry.seen("GET", blob)]
             if size == len(registry.blobs[blob]):
-                assert asked is None
+                assert asked == []
             elif size:
-                assert asked is not None
-                assert asked.headers["range"] == f"bytes={size}-"
+                assert asked == [f"bytes={size}-"]
                 resumed += 1
         ran = own_daemon.cli("run", "--rm", "--network", "none", name, "sha256sum", "/noise1", "/noise2")
         assert ran.stdout.count("\n") == 2
