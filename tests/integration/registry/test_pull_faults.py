@@ -140,6 +140,7 @@ def test_a_failed_pull_is_gone_on_with(registry: FaultRegistry, lab: PullLab) ->
     assert left == 1 << 20
     assert len(lab.slept) == 4
     assert any("Retrying in" in line for line in lines(lab.said))
+    other = lab.partials().get(image.layers[0], 0)  # on a busy machine it may not have come by then
     registry._faults.clear()
     registry.asked.clear()
     lab.pull(f"{registry.host}/a/b:1")
@@ -147,7 +148,8 @@ def test_a_failed_pull_is_gone_on_with(registry: FaultRegistry, lab: PullLab) ->
     assert [asked.headers.get("range") for asked in registry.seen("GET", image.layers[1])] == [
         f"bytes={left}-"
     ]
-    assert registry.seen("GET", image.layers[0]) == []
+    whole = other == len(registry.blobs[image.layers[0]])
+    assert (registry.seen("GET", image.layers[0]) == []) is whole
     assert (lab.partials(), lab.leftovers()) == ({}, [])
 
 
