@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from sampan.cli.rows.base import Options, Row
 
-KINDS = ("container", "diff", "disk", "history", "image", "network", "stats", "volume")
+KINDS = ("container", "diff", "disk", "history", "image", "network", "search", "stats", "volume")
 
 
 class FormatError(ValueError):

@@ -99,14 +99,16 @@ def completed(item: "dict[str, Any]") -> "dict[str, Any]":
     return item
 
 
-def indented(value: "Any", margin: str = "") -> str:
+def indented(value: "Any", margin: str = "", *, step: str = "    ") -> str:
     """Return a value as JSON, four spaces a level, as Docker's client prints it (``<>&`` escaped)."""
-    inner = margin + "    "
+    inner = margin + step
     if isinstance(value, dict) and value:
-        fields = [f"{to_json(key, html=True)}: {indented(item, inner)}" for key, item in value.items()]
+        fields = [
+            f"{to_json(key, html=True)}: {indented(item, inner, step=step)}" for key, item in value.items()
+        ]
         opening, closing = "{", "}"
     elif isinstance(value, (list, tuple)) and value:
-        fields = [indented(item, inner) for item in value]
+        fields = [indented(item, inner, step=step) for item in value]
         opening, closing = "[", "]"
     else:
         return to_json(value, html=True)

@@ -8,7 +8,7 @@ import sys
 
 from sampan.base.errors import EngineError
 from sampan.cli.app import STDERR, STDOUT, App, encode, write
-from sampan.cli.commands import COMMANDS
+from sampan.cli.commands import COMMANDS, WITH_PACKAGES
 from sampan.cli.errors import CommandError, Terminated
 from sampan.cli.parser import UsageError, parse
 from sampan.client.config import environment
@@ -78,6 +78,10 @@ def find_command(parsed: "Parsed") -> "Callable[[App, Parsed], int | None]":
     if place is None:
         raise CommandError(f"`sampan {parsed.path}` comes with a later version.")
     module, function = place
+    if module in WITH_PACKAGES and sys.flags.no_site:
+        import site
+
+        site.main()
     found: Callable[[App, Parsed], int | None] = getattr(
         __import__(f"sampan.cli.commands.{module}", fromlist=(function,)), function
     )

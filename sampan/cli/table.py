@@ -496,6 +496,10 @@ COMMANDS: dict[str, tuple[str, int, int, str, tuple[str, ...] | None]] = {
         "   --insecure bool: Allow plain or untrusted registry",
         "-p --purge bool: Delete local list after push",
     )),
+    "manifest referrers": ("[OPTIONS] MANIFEST", 1, 1, "List what refers to a manifest: signatures, SBOMs", (
+        "   --artifact-type string: Only artifacts of this type",
+        "   --insecure bool: Allow plain or untrusted registry",
+    )),
     "manifest rm": ("MANIFEST_LIST [MANIFEST_LIST...]", 1, -1, "Delete local manifest list", ()),
     "network": ("COMMAND", 0, 0, "Manage networks", ()),
     "network connect": ("[OPTIONS] NETWORK CONTAINER", 2, 2, "Plug container into network", (
@@ -646,7 +650,7 @@ COMMANDS: dict[str, tuple[str, int, int, str, tuple[str, ...] | None]] = {
         "   --tls-key string: Its key file",
         "   --upload-timeout duration default=24h: Give up unfinished uploads after this time",
     )),
-    "search": ("[OPTIONS] TERM", 1, 1, "Search Docker Hub for images", (
+    "search": ("[OPTIONS] TERM", 1, 1, "Search a registry for images, Docker Hub unless one is named", (
         "-f --filter filter: Restrict by key=value conditions",
         "   --format string: Go template, table or json output",
         "   --limit int: Maximum number of hits",

@@ -402,10 +402,12 @@ class Client(Session):
         all: bool = False,  # noqa: A002  # the API's word
         digests: bool = False,
         shared_size: bool = False,
+        manifests: bool = False,
         filters: "Filters | None" = None,
     ) -> "list[Json]":
-        """List images."""
+        """List images; ``manifests``: with what there is of them for each platform."""
         query = {
+            "manifests": manifests or None,
             "all": all,
             "digests": digests,
             "shared-size": shared_size,
@@ -462,6 +464,14 @@ class Client(Session):
         headers = {"X-Registry-Auth": auth} if auth else None
         path = f"/distribution/{quote(image, '/:@')}/json"
         return document(self.begin("GET", path, headers=headers).result())
+
+    def search(
+        self, term: str, *, limit: int = 0, filters: "Filters | None" = None, auth: str = ""
+    ) -> "list[Json]":
+        """Search a registry (``host/words``, else Docker Hub) for repositories."""
+        query: Query = {"term": term, "limit": limit or None, "filters": render_filters(filters)}
+        headers = {"X-Registry-Auth": auth} if auth else None
+        return rows(self.begin("GET", "/images/search", query, headers=headers).result())
 
     def import_image(
         self,

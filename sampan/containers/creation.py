@@ -29,7 +29,8 @@ from sampan.containers.networking import wanted_endpoints
 from sampan.containers.output import log_target
 from sampan.containers.restart import check_policy
 from sampan.containers.store import ContainerStore
-from sampan.images.service import Image, ImagesService
+from sampan.images.image import Image
+from sampan.images.service import ImagesService
 from sampan.kernel.host import HostFacts
 from sampan.networks.service import NetworksService
 from sampan.runtime.checks import check_host_config

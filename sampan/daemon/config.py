@@ -28,6 +28,8 @@ _RELOADABLE: Final = (
     "debug",
     "insecure-registries",
     "labels",
+    "max-concurrent-downloads",
+    "max-concurrent-uploads",
     "max-download-attempts",
     "registry-mirrors",
     "shutdown-timeout",

@@ -160,6 +160,7 @@ class _Daemon:
         log.set_level(level=self._config.log_level, debug=self._config.debug)
         if self._engine is not None:
             self._engine.services.registries.reload(registry_settings(self._config))
+            self._engine.services.images.settings_changed()
             system = self._engine.services.system
             system.settings = engine_settings(self._config, self._engine.id)
             announce(self._engine.services.events, self._config, self._engine.id, system.hostname)

@@ -14,6 +14,8 @@ def announce(events: EventBus, config: Config, engine_id: str, hostname: str) ->
         "insecure-registries": msgspec.json.encode(list(config.insecure_registry)).decode(),
         "labels": msgspec.json.encode(list(config.label)).decode(),
         "live-restore": "true",
+        "max-concurrent-downloads": str(config.max_concurrent_downloads),
+        "max-concurrent-uploads": str(config.max_concurrent_uploads),
         "max-download-attempts": str(config.max_download_attempts),
         "name": hostname,
         "registry-mirrors": msgspec.json.encode(list(config.registry_mirror)).decode(),

@@ -184,7 +184,7 @@ class _Gzip:
     """Concatenated gzip members, with nothing but zeros behind them (RFC 1952, 2.2)."""
 
     def __init__(self, sink: Sink) -> None:
-        self._zlib, self._error = _zlib()
+        self._zlib, self._error = gzip_library()
         self._sink = sink
         self._member: Any = None
         self._started = False
@@ -295,29 +295,7 @@ class _Members:
         return self._started and self._member is None
 
 
-class GzipWriter:
-    """Packs a stream into ``sink`` as gzip; the same bytes in give the same bytes out. ``finish`` ends it.
-
-    The head holds no time and no name. It has the method's best speed: layers are packed once, when they are
-    first pushed, and somebody waits for it.
-    """
-
-    def __init__(self, sink: Sink) -> None:
-        library, _ = _zlib()
-        self._packer = library.compressobj(1, library.DEFLATED, _GZIP_WINDOW)
-        self._sink = sink
-
-    def write(self, data: bytes | memoryview) -> None:
-        """Pack ``data``."""
-        if piece := self._packer.compress(data):
-            self._sink(piece)
-
-    def finish(self) -> None:
-        """Write what is left."""
-        self._sink(self._packer.flush())
-
-
-def _zlib() -> tuple[Any, Any]:
+def gzip_library() -> tuple[Any, Any]:
     """Return the faster of the gzip libraries that are here, and its error."""
     try:
         from isal import isal_zlib

@@ -19,6 +19,7 @@ from sampan.base.faults import point
 from sampan.base.tasks import Tasks
 from sampan.base.threads import blocking
 from sampan.images.content import ContentStore
+from sampan.images.slots import Slots
 from sampan.oci.descriptor import Descriptor
 from sampan.oci.digest import Digest
 from sampan.registry.errors import BadAnswer, ConnectionFailed, Refused, RefusedUnavailable
@@ -51,6 +52,7 @@ class Download:
         self._changed = threading.Condition()
         self._available = 0
         self._verified = False
+        self._suspect = False
         self.error: BaseException | None = None
         self._kept = False
 
@@ -117,8 +119,19 @@ class Download:
             self.error = self.error or error
             self._changed.notify_all()
 
+    @property
+    def has_all(self) -> bool:
+        """Whether as many bytes have come as there should be, right or wrong."""
+        return self._available == self.size
+
+    def suspect(self) -> None:
+        """Somebody could not go on with the bytes so far: unless all is found right, they are forgotten."""
+        self._suspect = True
+
     def close(self) -> None:
         """Give the file back; who reads it has a descriptor of their own."""
+        if self._suspect and not self._verified:
+            self.path.unlink(missing_ok=True)
         with self._changed:
             if self._file >= 0:
                 os.close(self._file)
@@ -174,16 +187,22 @@ class Following(io.RawIOBase):
         self._download = download
         self._at = 0
         self._fd = -1
+        self._ended = False
 
     def read(self, size: int = -1, /) -> bytes:
         """Return at most ``size`` bytes, waiting for some; b"" at the verified end."""
         if size < 0:
             raise ValueError("a layer is not read at once")
-        there = self._download.wait_for(self, self._at + max(1, min(size, _STEP, self._left())))
+        try:
+            there = self._download.wait_for(self, self._at + max(1, min(size, _STEP, self._left())))
+        except BaseException:
+            self._ended = True  # the download's own fault, or this reader was told to stop
+            raise
         if self._fd < 0:
             self._fd = self._download.descriptor()
         data = os.pread(self._fd, min(size, max(0, there - self._at)), self._at)
         self._at += len(data)
+        self._ended = self._ended or not data
         return data
 
     def _left(self) -> int:
@@ -195,6 +214,11 @@ class Following(io.RawIOBase):
             raise ValueError("only from the beginning")
         self._at = offset
         return offset
+
+    @property
+    def given_up(self) -> bool:
+        """Whether its reader has closed it of their own will, before the end."""
+        return self.closed and not self._ended and not self.stopped
 
     def tell(self) -> int:
         """Return where the next read begins."""
@@ -230,6 +254,16 @@ class Incoming:
         if self._download.error is not None:
             raise self._download.error
 
+    async def unreadable(self) -> None:
+        """Take note that the bytes so far made no sense, if it was this blob that was being read.
+
+        Raises what is wrong with it, if all of it has come.
+        """
+        if self._download.has_all:
+            await self.finished()
+        elif any(reader.given_up for reader in self._readers):
+            self._download.suspect()
+
     def keep(self) -> Digest:
         """Move the blob, which must be whole, into the content store."""
         return self._download.keep()
@@ -240,11 +274,11 @@ class Incoming:
 
 
 class Downloads:
-    """The downloads of one image service, ``limit`` at a time."""
+    """The downloads of one image service, as many at a time as ``slots`` has places."""
 
-    def __init__(self, content: ContentStore, limit: int) -> None:
+    def __init__(self, content: ContentStore, slots: Slots) -> None:
         self._content = content
-        self._slots = asyncio.Semaphore(limit)
+        self._slots = slots
         self._tasks = Tasks("downloads")
         self._running: dict[str, tuple[Download, asyncio.Task[None]]] = {}
 
@@ -288,7 +322,7 @@ class Downloads:
     async def _fetch(self, download: Download, repositories: Sequence[Repository]) -> None:
         """Fetch a blob; what goes wrong is what its readers, and those who wait for ``finished``, get."""
         try:
-            async with self._slots:
+            async with self._slots.taken():
                 await self._fetch_from_any(download, repositories)
                 download.show("Verifying Checksum")
                 await blocking(download.verify)

@@ -101,7 +101,7 @@ class Installer:
     async def session(self) -> AsyncIterator[Hold]:
         """Yield a hold on blobs for the time of some installs; what no image needs in the end is removed.
 
-        Raises HostFailure when the disk fails.
+        Raises HostFailure for whatever the disk says meanwhile.
         """
         with self._content.holding() as hold:
             try:

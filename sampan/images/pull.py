@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Final
 
-from sampan.base.errors import EngineError, NotFound, NotImplementedHere
+from sampan.base.errors import EngineError, InvalidParameter, NotFound, NotImplementedHere
 from sampan.base.faults import point
 from sampan.base.ids import short_id
 from sampan.base.threads import blocking
@@ -22,6 +22,7 @@ from sampan.images.install import Installer, NewImage, NewLayer, Source
 from sampan.images.layers import Snapshots
 from sampan.images.planned import StoredBlob
 from sampan.images.progress import action_line, transfer_line
+from sampan.images.slots import Slots
 from sampan.images.store import ImageStore
 from sampan.oci.config import ImageConfig, parse_config
 from sampan.oci.descriptor import Descriptor, InvalidDocument
@@ -74,7 +75,8 @@ class Puller:
         self._snapshots = snapshots
         self._store = store
         self._pulled = pulled
-        self._downloads = Downloads(content, registries.settings.max_downloads)
+        self.slots = Slots(lambda: registries.settings.max_downloads)
+        self._downloads = Downloads(content, self.slots)
 
     async def close(self) -> None:
         """End all downloads."""
@@ -280,14 +282,20 @@ class Puller:
                 await blob.finished()
             point("images.pull.settled")
 
+        async def put_in() -> None:
+            try:
+                await self._installer.install(
+                    image, names, hold, lines.extracting, unpacked=lines.unpacked, settled=settled
+                )
+            except InvalidParameter:
+                for blob in incoming:
+                    await blob.unreadable()  # wrong bytes explain it better than what came of them
+                raise
+
         async with together() as group:
             for blob in incoming:
                 group.create_task(blob.finished())
-            work = group.create_task(
-                self._installer.install(
-                    image, names, hold, lines.extracting, unpacked=lines.unpacked, settled=settled
-                )
-            )
+            work = group.create_task(put_in())
             try:
                 await asyncio.wait([work])  # awaited itself, it would be cancelled first, and waited out
             except BaseException:

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from sampan.base.errors import InvalidParameter, NotFound
+from sampan.base.faults import point
 from sampan.base.threads import blocking
 from sampan.images.content import ContentStore, Hold
 from sampan.images.groups import together
 from sampan.images.install import Installer
 from sampan.images.pack import Packer
 from sampan.images.progress import action_line, transfer_line
+from sampan.images.slots import Slots
 from sampan.images.store import ImageRecord, ImageStore
 from sampan.oci.descriptor import Descriptor
 from sampan.oci.digest import Digest
@@ -22,6 +24,7 @@ from sampan.oci.platform import Platform, strict
 from sampan.oci.reference import Reference
 from sampan.registry.auth import Credentials
 from sampan.registry.errors import NoCredentials, RefusedForbidden, RefusedNotFound, RefusedUnauthorized
+from sampan.registry.referrers import push_manifest
 from sampan.registry.repository import Repository
 from sampan.registry.service import Registries
 from sampan.registry.upload import Upload
@@ -71,7 +74,7 @@ class Pusher:
         self._store = store
         self._packer = packer
         self._pushed = pushed
-        self._slots = asyncio.Semaphore(registries.settings.max_uploads)
+        self.slots = Slots(lambda: registries.settings.max_uploads)
 
     async def push(
         self, reference: Reference, progress: Report, *, platform: Platform | None, credentials: Credentials
@@ -123,6 +126,7 @@ class Pusher:
             async with together() as group:
                 for blob in shipment.layers:
                     group.create_task(self._send_layer(repository, blob, sources, progress))
+            point("images.push.layers")
             for config in shipment.configs:
                 if not await repository.has_blob(config.digest):
                     await self._upload(repository, config)
@@ -130,7 +134,7 @@ class Pusher:
             for document in shipment.documents:
                 data = await blocking(self._content.read, Digest(document.digest))
                 target = reference.tag if document is top else document.digest
-                await repository.put_manifest(target, document.media_type, data)
+                await push_manifest(repository, target, document.media_type, data)
             name = reference.name_only().with_digest(top.digest)
             with self._store.transaction():
                 self._store.add_name(name, image_id)
@@ -222,7 +226,7 @@ class Pusher:
         if layer.descriptor.urls and self._content.size(Digest(digest)) is None:
             progress(action_line("Skipped foreign layer", layer.shown))
             return
-        async with self._slots:
+        async with self.slots.taken():
             if await repository.has_blob(digest):
                 progress(action_line("Layer already exists", layer.shown))
                 return

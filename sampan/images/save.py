@@ -144,8 +144,6 @@ class Saver:
                     return record.manifest, manifest.config, manifest.layers
         config = Descriptor(OCI_CONFIG, record.id, self._content.size(Digest(record.id)) or 0)
         layers = [self._layer(record, at, hold) for at in range(len(record.layers))]
-        if not layers:
-            return None, config, layers
         document = render_manifest(config, layers)
         hold.add(Digest.of(document))
         digest = self._content.add(document)

@@ -6,13 +6,13 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from sampan.base.errors import Conflict, InvalidParameter, NotFound
+from sampan.base.errors import Conflict, NotFound
 from sampan.base.events import EventBus
 from sampan.base.faults import point
 from sampan.base.state import StateDB
@@ -24,6 +24,7 @@ from sampan.images.compression import Limits, Readable
 from sampan.images.content import ContentStore, Hold
 from sampan.images.errors import ImageNotFound
 from sampan.images.filters import ListFilter, PruneFilter
+from sampan.images.image import Image, tag_reference
 from sampan.images.install import Installer, NewImage, container_config
 from sampan.images.layers import Layers, Snapshots
 from sampan.images.load import Loader
@@ -40,13 +41,20 @@ from sampan.kernel.memory import trim
 from sampan.oci.config import ImageConfig, parse_config
 from sampan.oci.digest import Digest
 from sampan.oci.platform import Platform, compatible, host, parse_platform
-from sampan.oci.reference import InvalidReference, Reference, parse_any, parse_normalized
+from sampan.oci.reference import Reference, parse_any, parse_normalized
 from sampan.registry.auth import NOBODY, Credentials
 from sampan.registry.service import Registries
 from sampan.registry.settings import RegistrySettings
 from sampan.wire.containers import ContainerConfig, GraphDriver
 from sampan.wire.disk import Prunable
-from sampan.wire.images import HistoryEntry, ImageSummary, InspectedImage, PrunedImages, RemovedImage
+from sampan.wire.images import (
+    HistoryEntry,
+    ImageSummary,
+    InspectedImage,
+    ManifestSummary,
+    PrunedImages,
+    RemovedImage,
+)
 from sampan.wire.system import Progress
 
 if TYPE_CHECKING:
@@ -56,25 +64,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _SIDE_BY_SIDE: Final = 4  # images whose snapshots are removed at once
 _CACHED: Final = 256  # images whose configuration is kept decoded
-
-
-@dataclass(frozen=True, slots=True)
-class Image:
-    """What a container needs to know of its image. ``size`` is bytes of files in all layers."""
-
-    id: str
-    config: ContainerConfig
-    chain_id: str | None
-    os: str
-    architecture: str
-    variant: str
-    created: str
-    size: int
-
-    @property
-    def platform(self) -> Platform:
-        """The platform the image was made for."""
-        return Platform(self.architecture, self.os, variant=self.variant)
 
 
 class ImagesService:
@@ -185,8 +174,8 @@ class ImagesService:
         """Return the images that pass ``filters``, newest first; ``all``: intermediate ones too.
 
         An image without names has none here (``<none>:<none>`` is for old versions of the API to add). As
-        with Docker's classic store, digests are always there and ``manifests`` changes nothing. Raises
-        InvalidFilter, and ImageNotFound for the images that before and since name.
+        with Docker's classic store, digests are always there. ``manifests``: what there is for each platform.
+        Raises InvalidFilter, and ImageNotFound for the images that before and since name.
         """
         wanted = ListFilter.parse(filters, self._resolve)
         records = self._store.images()
@@ -202,22 +191,36 @@ class ImagesService:
                     continue
             elif wanted.dangling and any(reference.tag for reference in shown):
                 continue
-            found.append(describe.summarized(record, shown, shared_size=shared.get(record.id, -1)))
+            summary = describe.summarized(record, shown, shared_size=shared.get(record.id, -1))
+            if manifests:
+                summary.manifests = self._manifests(record)
+            found.append(summary)
         found.sort(key=lambda summary: summary.created, reverse=True)
         return found
 
-    def inspect(self, name: str, *, platform: str | None = None) -> InspectedImage:
+    def _manifests(self, record: ImageRecord) -> builtins.list[ManifestSummary]:
+        from sampan.images.manifests import summarize_manifests  # seldom asked for
+
+        def users(image_id: str) -> builtins.list[str]:
+            return [container for container, _ in self.users.containers_of(image_id)]
+
+        return summarize_manifests(record, self._content, self._store, users)
+
+    def inspect(self, name: str, *, platform: str | None = None, manifests: bool = False) -> InspectedImage:
         """Return everything about the image called ``name``. Raises as ``find``."""
         record = self._resolve(self.find(name, platform=platform).id)
         config = self._config(record)
         data = self._storage.graph_data(record.chain_id) if record.chain_id else None
-        return describe.inspected(
+        found = describe.inspected(
             record,
             config,
             container_config(config.config),
             self._store.references(record.id),
             GraphDriver(self._storage.name, data),
         )
+        if manifests:
+            found.manifests = self._manifests(record)
+        return found
 
     def history(self, name: str, *, platform: str | None = None) -> builtins.list[HistoryEntry]:
         """Return how the image was made, newest step first. Raises as ``find``."""
@@ -300,6 +303,12 @@ class ImagesService:
         wanted = parse_platform(platform) if platform else None
         await self._pusher().push(reference, progress, platform=wanted, credentials=credentials)
 
+    def settings_changed(self) -> None:
+        """Let transfers that wait for a place begin, if the registries' settings allow more of them now."""
+        for transfers in (self._pulls, self._pushes):
+            if transfers is not None:
+                transfers.slots.wake()
+
     def _pusher(self) -> "Pusher":
         if self._pushes is None:
             from sampan.images.pack import Packer
@@ -339,7 +348,7 @@ class ImagesService:
     def _publish_transfer(self, action: str, reference: Reference, image_id: str) -> None:
         record = self._store.get(image_id)
         labels = (record.labels or {}) if record is not None else {}
-        self._events.publish("image", "pull", reference.familiar, {**labels, "name": reference.familiar_name})
+        self._events.publish("image", action, reference.familiar, {**labels, "name": reference.familiar_name})
 
     async def bootstrap(self, spec: str, progress: Callable[[Progress], None]) -> str:
         """Make the base image ``busybox``, ``debian`` or ``debian:SUITE`` of the host's packages.
@@ -374,7 +383,7 @@ class ImagesService:
         ``layer`` is read in a thread while ``reading`` is entered. Without ``repo`` the image has no name.
         Raises InvalidReference, and HostFailure for the disk; nothing is left of the image then.
         """
-        reference = _tag_reference(repo, tag) if repo else None
+        reference = tag_reference(repo, tag) if repo else None
         async with self._installer.session() as hold:
             record = self._store.get_used(image_id)
             async with reading or nullcontext():
@@ -397,7 +406,7 @@ class ImagesService:
 
         Raises InvalidReference, InvalidParameter for a bad change or platform, InvalidArchive.
         """
-        reference = _tag_reference(repo, tag) if repo else None
+        reference = tag_reference(repo, tag) if repo else None
         config = apply_changes(ContainerConfig(), changes)
         wanted = parse_platform(platform) if platform else host()
         check_os(wanted)
@@ -429,7 +438,7 @@ class ImagesService:
 
         Raises ImageNotFound, InvalidReference.
         """
-        reference = _tag_reference(repo, tag)
+        reference = tag_reference(repo, tag)
         check_name(reference)
         record = self._resolve(source)
         with self._store.transaction():
@@ -667,13 +676,3 @@ class ImagesService:
         record = self._store.get(image_id)
         labels = (record.labels or {}) if record is not None else {}
         self._events.publish("image", action, image_id, {**labels, "name": name})
-
-
-def _tag_reference(repo: str, tag: str) -> Reference:
-    """Return the full name for ``tag``'s arguments. Raises InvalidReference."""
-    if not repo:
-        raise InvalidReference("invalid reference format")
-    reference = parse_normalized(repo)
-    if reference.digest:
-        raise InvalidParameter("cannot import digest reference")
-    return reference.with_tag(tag) if tag else reference.with_default_tag()

@@ -8,7 +8,7 @@ from typing import Final, Literal
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from sampan.oci.descriptor import Descriptor, InvalidDocument, ListedDescriptor, check_media_type, decode
+from sampan.oci.descriptor import Descriptor, ListedDescriptor, check_media_type, decode
 from sampan.oci.media_types import DOCKER_MANIFEST, OCI_MANIFEST
 
 MAX_LAYERS: Final = 500  # overlayfs in one mount(2) call ends about there
@@ -16,7 +16,10 @@ MAX_MANIFESTS: Final = 4096
 
 
 class Manifest(msgspec.Struct, rename="camel", omit_defaults=True, frozen=True):
-    """An image manifest: the configuration and the layers, base first. Spec: image-spec v1.1, manifest.md."""
+    """An image manifest: the configuration and the layers, base first. Spec: image-spec v1.1, manifest.md.
+
+    There may be no layer at all: an image ``FROM scratch`` that only has a configuration.
+    """
 
     schema_version: Literal[2]
     config: Descriptor
@@ -32,8 +35,6 @@ class Manifest(msgspec.Struct, rename="camel", omit_defaults=True, frozen=True):
     def __post_init__(self) -> None:
         for media_type in filter(None, (self.media_type, self.artifact_type)):
             check_media_type(media_type)
-        if not self.layers:
-            raise ValueError("a manifest needs at least one layer")
         if len(self.layers) > MAX_LAYERS:
             raise ValueError(f"{len(self.layers)} layers are more than {MAX_LAYERS}")
         if self.manifests is not UNSET or self.fs_layers is not UNSET:
@@ -95,6 +96,4 @@ def render_docker_manifest(config: Descriptor, layers: list[Descriptor]) -> byte
 
 
 def _render(media_type: str, config: Descriptor, layers: list[Descriptor]) -> bytes:
-    if not layers:
-        raise InvalidDocument("invalid image manifest: a manifest needs at least one layer")
     return msgspec.json.encode(_NewManifest(2, media_type, config, layers))

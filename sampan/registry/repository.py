@@ -196,12 +196,16 @@ class Repository:
             return (await self.manifest(reference)).descriptor
         return Descriptor(media_type or OCI_MANIFEST, str(Digest(digest)), int(length))
 
-    async def put_manifest(self, reference: str, media_type: str, data: bytes) -> None:
-        """Store a manifest or index under a tag or its digest."""
+    async def put_manifest(self, reference: str, media_type: str, data: bytes) -> bool:
+        """Store a manifest or index under a tag or its digest.
+
+        Returns whether the registry says that it has listed it with its subject: see ``referrers``.
+        """
         async with self.request(
             "PUT", f"manifests/{reference}", {"Content-Type": media_type}, Content.of(data)
         ) as answer:
             await answer.read(MAX_ERROR)
+            return bool(answer.headers.get("oci-subject"))
 
     async def tags(self) -> list[str]:
         """Return all tags, page by page, in the registry's order."""

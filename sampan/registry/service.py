@@ -1,11 +1,12 @@
 """The registries that this engine can ask, as the daemon's settings have them."""
 
 import asyncio
+import logging
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sampan.base.errors import InvalidParameter, Unauthorized
+from sampan.base.errors import EngineError, InvalidParameter, Unauthorized
 from sampan.oci.config import parse_config
 from sampan.oci.descriptor import Descriptor
 from sampan.oci.manifest import parse_index, parse_manifest
@@ -14,6 +15,7 @@ from sampan.oci.platform import Platform
 from sampan.oci.reference import DEFAULT_DOMAIN, Reference
 from sampan.registry.auth import NOBODY, Authorizer, Credentials
 from sampan.registry.errors import BadAnswer, NoCredentials, Refused, RefusedUnauthorized, pull_error
+from sampan.registry.referrers import list_referrers
 from sampan.registry.repository import Repository
 from sampan.registry.settings import (
     HUB,
@@ -25,6 +27,8 @@ from sampan.registry.settings import (
     split_host,
 )
 from sampan.registry.transport import MAX_ERROR, Transport
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +62,11 @@ class Registries:
         found = []
         if mirrors and domain == DEFAULT_DOMAIN:
             found = [mirror_endpoint(url, self.settings) for url in self.settings.mirrors]
-        found.append(await self._endpoint(registry_host(domain)))
+        found.append(await self.endpoint(registry_host(domain)))
         return found
 
-    async def _endpoint(self, host: str) -> Endpoint:
+    async def endpoint(self, host: str) -> Endpoint:
+        """Return how the registry at ``host[:port]`` is reached."""
         name, port = split_host(host)
         insecure = self.settings.is_insecure(host)
         if not insecure and host != HUB:
@@ -109,26 +114,34 @@ class Registries:
 
         Raises NotFoundThere and its kin in Docker's words.
         """
+        *mirrors, registry = await self.repositories(reference, credentials)
+        for mirror in mirrors:
+            try:
+                return await _inspect(mirror, reference)
+            except EngineError as error:
+                _log.warning("a mirror does not know an image: %s", error)
+        return await _inspect(registry, reference)
+
+    async def referrers(
+        self, reference: Reference, artifact_type: str = "", credentials: Credentials = NOBODY
+    ) -> tuple[Descriptor, list[Descriptor]]:
+        """Return what ``reference`` stands for in its registry, and what refers to it.
+
+        Raises NotFoundThere and its kin in Docker's words.
+        """
         repository = (await self.repositories(reference, credentials))[-1]
         try:
-            document = await repository.manifest(reference.digest or reference.tag)
-            if document.descriptor.media_type in INDEXES:
-                entries = parse_index(document.data).manifests
-                return document.descriptor, [entry.platform for entry in entries if entry.platform]
-            manifest = parse_manifest(document.data)
-            if manifest.config.media_type not in CONFIGS:
-                return document.descriptor, []
-            config = parse_config(await repository.document(manifest.config))
+            subject = (await repository.manifest(reference.digest or reference.tag)).descriptor
+            return subject, await list_referrers(repository, subject.digest, artifact_type)
         except RefusedUnauthorized:
             raise
         except Refused as error:
             raise pull_error(error, reference) from error
-        return document.descriptor, [config.platform] if config.architecture else []
 
     async def login(self, credentials: Credentials) -> LoggedIn:
         """Check credentials with the registry they name. Raises Unauthorized in Docker's words."""
         host = login_host(credentials.server_address)
-        endpoint = await self._endpoint(host)
+        endpoint = await self.endpoint(host)
         authorizer = Authorizer(self.transport, credentials, (), verify=endpoint.verify)
         repository = Repository(self.transport, endpoint, "", authorizer, attempts=1)
         try:
@@ -148,6 +161,23 @@ class Registries:
         if status != 200:
             raise BadAnswer(f"login attempt to {url} failed with status: {status}")
         return LoggedIn(authorizer.refresh_token)
+
+
+async def _inspect(repository: Repository, reference: Reference) -> tuple[Descriptor, list[Platform]]:
+    try:
+        document = await repository.manifest(reference.digest or reference.tag)
+        if document.descriptor.media_type in INDEXES:
+            entries = parse_index(document.data).manifests
+            return document.descriptor, [entry.platform for entry in entries if entry.platform]
+        manifest = parse_manifest(document.data)
+        if manifest.config.media_type not in CONFIGS:
+            return document.descriptor, []
+        config = parse_config(await repository.document(manifest.config))
+    except RefusedUnauthorized:
+        raise
+    except Refused as error:
+        raise pull_error(error, reference) from error
+    return document.descriptor, [config.platform] if config.architecture else []
 
 
 def login_host(address: str) -> str:

@@ -5,6 +5,7 @@ the package imports ``ssl`` by name, when the first encrypted registry is asked.
 """
 
 import logging
+import os
 import ssl
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,20 @@ from pathlib import Path
 from sampan.base.errors import HostFailure
 
 _log = logging.getLogger(__name__)
+Stamps = tuple[tuple[str, int, int], ...]  # path, time of its last change, size
+
+
+def stamps(host: str, folders: Sequence[Path]) -> Stamps:
+    """Return what tells whether the certificates for ``host[:port]`` have changed."""
+    found = []
+    for folder in folders:
+        try:
+            for entry in os.scandir(folder / host):
+                state = entry.stat()
+                found.append((entry.path, state.st_mtime_ns, state.st_size))
+        except OSError:
+            continue  # whoever reads them says what is wrong
+    return tuple(sorted(found))
 
 
 def client_context(host: str, folders: Sequence[Path], *, verify: bool) -> ssl.SSLContext:

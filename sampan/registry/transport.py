@@ -17,11 +17,13 @@ from sampan import __version__
 from sampan.registry.connection import Connection, connect, join
 from sampan.registry.errors import BadAnswer, BadCertificate, ConnectionFailed, NotTLS
 from sampan.registry.http1 import Head
-from sampan.registry.proxies import find_proxy
+from sampan.registry.proxies import Proxy, find_proxy
 from sampan.registry.settings import RegistrySettings
 
 if TYPE_CHECKING:
     import ssl
+
+    from sampan.registry.tls import Stamps
 
 MAX_ERROR: Final = 64 << 10  # bytes of an error document
 _AGENT: Final = f"sampan/{__version__}"
@@ -112,7 +114,7 @@ class Transport:
         self.sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
         self._environment = {**(os.environ if environment is None else environment), **settings.proxies}
         self._idle: dict[Origin, list[tuple[float, Connection]]] = {}
-        self._contexts: dict[tuple[str, bool], ssl.SSLContext] = {}
+        self._contexts: dict[tuple[str, bool], tuple[Stamps, ssl.SSLContext]] = {}
         self._sweeper: asyncio.TimerHandle | None = None
 
     def reload(self, settings: RegistrySettings) -> None:
@@ -253,12 +255,12 @@ class Transport:
             kept = self._take(origin)
             connection = kept or await self._connect(origin)
             body = content.open() if content is not None else None
-            proxied = self._proxied(origin)
+            proxy = self._plain_proxy(origin)
             try:
                 head = await connection.ask(
                     method,
-                    f"{origin.scheme}://{origin.authority}{target}" if proxied else target,
-                    sent,
+                    f"{origin.scheme}://{origin.authority}{target}" if proxy is not None else target,
+                    {**sent, **proxy.headers()} if proxy is not None else sent,
                     body,
                     chunked=content is not None and content.size is None,
                 )
@@ -281,11 +283,11 @@ class Transport:
             connection.close()
         return None
 
-    def _proxied(self, origin: Origin) -> bool:
-        return (
-            origin.scheme == "http"
-            and find_proxy("http", origin.host, origin.port, self._environment) is not None
-        )
+    def _plain_proxy(self, origin: Origin) -> Proxy | None:
+        """Return the proxy that is to see whole requests: those that are not encrypted."""
+        if origin.scheme != "http":
+            return None
+        return find_proxy("http", origin.host, origin.port, self._environment)
 
     async def _connect(self, origin: Origin) -> Connection:
         proxy = find_proxy(origin.scheme, origin.host, origin.port, self._environment)
@@ -293,14 +295,14 @@ class Transport:
         return await connect(origin.host, origin.port, context, proxy)
 
     def _context(self, origin: Origin) -> "ssl.SSLContext":
-        from sampan.registry.tls import client_context  # ssl takes 4 MiB: only where it is used
+        from sampan.registry.tls import client_context, stamps  # ssl takes 4 MiB: only where it is used
 
-        key = (origin.authority, origin.verify)
-        if key not in self._contexts:
-            self._contexts[key] = client_context(
-                origin.authority, self.settings.certificates, verify=origin.verify
-            )
-        return self._contexts[key]
+        key, now = (origin.authority, origin.verify), stamps(origin.authority, self.settings.certificates)
+        known = self._contexts.get(key)
+        if known is None or known[0] != now:  # certificates may come while the daemon runs
+            known = now, client_context(origin.authority, self.settings.certificates, verify=origin.verify)
+            self._contexts[key] = known
+        return known[1]
 
 
 class Backoff:

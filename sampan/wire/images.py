@@ -58,6 +58,45 @@ class ImageRootFS(msgspec.Struct, rename="pascal"):
     layers: list[str] | UnsetType = UNSET
 
 
+class ContentSize(msgspec.Struct, rename="pascal"):
+    """Bytes that a manifest has here: of its blobs, and with what is unpacked of them."""
+
+    content: int = 0
+    total: int = 0
+
+
+class UnpackedSize(msgspec.Struct, rename="pascal"):
+    """Bytes of unpacked files."""
+
+    unpacked: int = 0
+
+
+class ImageData(msgspec.Struct, rename="pascal"):
+    """What a manifest of an image is for, and who uses it."""
+
+    platform: OCIPlatform
+    containers: list[str]
+    size: UnpackedSize
+
+
+class AttestationData(msgspec.Struct, rename="pascal"):
+    """The manifest that an attestation is about."""
+
+    for_: str = field(default="", name="For")
+
+
+class ManifestSummary(msgspec.Struct, rename="pascal"):
+    """One manifest of an image, from API 1.47 on; ``kind`` is image, attestation or unknown."""
+
+    id: str = field(name="ID")
+    descriptor: OCIDescriptor
+    available: bool
+    size: ContentSize
+    kind: str
+    image_data: ImageData | UnsetType = UNSET
+    attestation_data: AttestationData | UnsetType = UNSET
+
+
 class ImageMetadata(msgspec.Struct, rename="pascal"):
     """What this engine knows of the image; the zero time says "never tagged here"."""
 
@@ -68,7 +107,8 @@ class InspectedImage(msgspec.Struct, rename="pascal"):
     """GET /images/{name}/json.
 
     ``config`` is a ContainerConfig below API 1.50. ``container`` and ``container_config`` end with 1.44,
-    ``virtual_size`` with 1.43, ``descriptor`` begins with 1.48. Sizes are bytes.
+    ``virtual_size`` with 1.43; ``descriptor`` begins with 1.48, as do ``manifests`` where asked for.
+    Sizes are bytes.
     """
 
     id: str
@@ -92,6 +132,7 @@ class InspectedImage(msgspec.Struct, rename="pascal"):
     container: str | UnsetType = UNSET
     container_config: ContainerConfig | UnsetType = UNSET
     descriptor: OCIDescriptor | UnsetType = UNSET
+    manifests: list[ManifestSummary] | UnsetType = UNSET
 
 
 class ImageSummary(msgspec.Struct, rename="pascal"):
@@ -107,6 +148,7 @@ class ImageSummary(msgspec.Struct, rename="pascal"):
     shared_size: int = -1
     containers: int = -1
     virtual_size: int | UnsetType = UNSET
+    manifests: list[ManifestSummary] | UnsetType = UNSET
 
 
 class HistoryEntry(msgspec.Struct, rename="pascal"):
@@ -139,3 +181,13 @@ class DistributionInspect(msgspec.Struct, rename="pascal"):
 
     descriptor: OCIDescriptor
     platforms: list[OCIPlatform]
+
+
+class SearchResult(msgspec.Struct):
+    """One entry of GET /images/search: a repository of a registry."""
+
+    star_count: int = 0
+    is_official: bool = False
+    name: str = ""
+    is_automated: bool = False
+    description: str = ""

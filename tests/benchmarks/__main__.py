@@ -93,7 +93,7 @@ def _work_folder() -> Path | None:
 
 def _prepare(folder: Path, engines: Sequence[Engine], results: Results, options: argparse.Namespace) -> Bench:
     archive = folder / "large.tar"
-    if {"load", "registry"}.intersection(options.only):
+    if {"load", "registry", "transfer"}.intersection(options.only):
         say("the images")
         if options.image is not None:
             _link(options.image.resolve(), archive)

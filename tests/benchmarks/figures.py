@@ -36,6 +36,7 @@ def _phases(network: str, target: Target | None) -> list[Figure]:
     return [Figure(f"api {network}", f"{title}: create + start + wait + remove", "ms", target), *rows]
 
 
+_PEAK: Final = Target("itself", 100, "≤ 100 MiB")
 PHASES: Final = ("create", "start", "wait", "remove")
 NETWORKS: Final = ("bridge", "none", "host")
 FIGURES: Final = (
@@ -61,6 +62,17 @@ FIGURES: Final = (
     Figure("rss 300", "daemon RSS, 300 running", "MiB", Target("itself", 80, "≤ 80 MiB")),
     Figure("load", "load of the large image", "s", Target("podman", 1 / 2, "≤ 1/2 of podman")),
     Figure("load rss", "daemon RSS after it", "MiB"),
+    Figure("load peak", "daemon's peak memory meanwhile", "MiB", _PEAK),
+    Figure("save", "save of it", "s", Target("any", 0.8, "≤ 0.8 of the best")),
+    Figure("save peak", "daemon's peak memory meanwhile", "MiB", _PEAK),
+    Figure("push", "push of it, registry on loopback", "s", Target("any", 1 / 2, "≤ 1/2 of the best")),
+    Figure("push peak", "daemon's peak memory meanwhile", "MiB", _PEAK),
+    Figure("pull", "pull of it, registry on loopback", "s", Target("any", 1 / 2, "≤ 1/2 of the best")),
+    Figure("pull peak", "daemon's peak memory meanwhile", "MiB", _PEAK),
+    Figure("pull shared", "pull of an image that shares all but a small layer", "s"),
+    Figure("pull shared peak", "daemon's peak memory meanwhile", "MiB", _PEAK),
+    Figure("images 500", "images, 500 of them", "ms", Target("docker", 1 / 2, "≤ 1/2 of docker")),
+    Figure("list images 500", "GET /images/json, 500 images", "ms"),
     Figure(
         "log",
         "log throughput of one container",

@@ -13,6 +13,7 @@ from benchmarks.figures import NETWORKS, PHASES
 from benchmarks.http import Failed, rate
 from benchmarks.registries import registry
 from benchmarks.scale import scale
+from benchmarks.transfer import list_images, transfer
 
 _LOG_REPEAT: Final = 8  # so often the file of lines is written out
 
@@ -92,8 +93,11 @@ def _ping(bench: Bench) -> None:
 def _load(bench: Bench) -> None:
     def load(engine: Engine, record: Record) -> None:
         engine.cli("rmi", "-f", bench.image, check=False)
+        processes = memory.daemon_processes(engine.daemon) if engine.daemon is not None else []
+        memory.forget_peaks(processes)
         record("load", engine.cli("load", "-i", str(bench.archive)).seconds)
         if engine.daemon is not None:
+            record("load peak", memory.peaks(processes))
             record("load rss", memory.daemon_rss(engine.daemon))
 
     bench.interleave("load", load, min(3, bench.rounds), warm=0)
@@ -137,4 +141,6 @@ GROUPS: Final[Mapping[str, Callable[[Bench], None]]] = {
     **networks.GROUPS,
     "disk": disk,
     "volumes": volumes,
+    "transfer": transfer,
+    "images": list_images,
 }

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import tarfile
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from benchmarks import machine
 from benchmarks.engine import BUSYBOX, LARGE
@@ -59,6 +59,72 @@ def large(folder: Path, cache: Path) -> Path:
     return _archive(layers, folder / "large.tar")
 
 
+def one_more_layer(archive: Path, path: Path, name: str) -> Path:
+    """Write a copy of the image ``archive`` with a small layer more, called ``name``; return its path."""
+    top = _generated(77, 10, 4096, path.with_suffix(".layer"))
+    with tarfile.open(archive) as source, tarfile.open(path, "w") as target:
+        (entry,) = json.load(_member(source, "manifest.json"))
+        document = json.load(_member(source, entry["Config"]))
+        data = top.read_bytes()
+        document["rootfs"]["diff_ids"].append(f"sha256:{hashlib.sha256(data).hexdigest()}")
+        document.setdefault("history", []).append({"created": document["created"], "created_by": "one more"})
+        config = json.dumps(document).encode()
+        manifest = {"Config": "alike.json", "RepoTags": [name], "Layers": [*entry["Layers"], "alike.tar"]}
+        for layer in entry["Layers"]:
+            target.addfile(source.getmember(layer), _member(source, layer))
+        _add(target, "alike.tar", data)
+        _add(target, "alike.json", config)
+        _add(target, "manifest.json", json.dumps([manifest]).encode())
+    top.unlink()
+    return path
+
+
+def numbered(number: int) -> str:
+    """Return the name of one of ``many`` images."""
+    return f"localhost/bench-many:{number}"
+
+
+def many(path: Path, count: int) -> Path:
+    """Write an archive of ``count`` images that differ in their configurations only; return its path."""
+    layer = _generated(1, 3, 2048, path.with_suffix(".layer"))
+    data = layer.read_bytes()
+    entries = []
+    with tarfile.open(path, "w") as target:
+        _add(target, "layer.tar", data)
+        for number in range(count):
+            document = _document([hashlib.sha256(data).hexdigest()], number)
+            _add(target, f"{number}.json", json.dumps(document).encode())
+            entry = {"Config": f"{number}.json", "RepoTags": [numbered(number)], "Layers": ["layer.tar"]}
+            entries.append(entry)
+        _add(target, "manifest.json", json.dumps(entries).encode())
+    layer.unlink()
+    return path
+
+
+def _member(archive: tarfile.TarFile, name: str) -> IO[bytes]:
+    found = archive.extractfile(name)
+    assert found is not None
+    return found
+
+
+def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
+    info = tarfile.TarInfo(name)
+    info.size, info.mtime = len(data), _DATE
+    archive.addfile(info, io.BytesIO(data))
+
+
+def _document(digests: list[str], number: int = 0) -> dict[str, object]:
+    """Return the configuration of an image; ``number`` tells it from others of the same layers."""
+    return {
+        "architecture": "amd64",
+        "os": "linux",
+        "created": f"2024-01-01T00:{number // 60 % 60:02}:{number % 60:02}Z",
+        "config": {"Cmd": ["sh"], "Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", f"NUMBER={number}"]},
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}" for digest in digests]},
+        "history": [{"created": "2024-01-01T00:00:00Z", "created_by": "a benchmark"} for _ in digests],
+    }
+
+
 def _bootstrap(root: Path) -> None:
     if shutil.which("mmdebstrap") is None:
         return
@@ -105,14 +171,7 @@ def _archive(layers: list[Path], path: Path) -> Path:
     for layer in layers:
         with layer.open("rb") as file:
             digests.append(hashlib.file_digest(file, "sha256").hexdigest())
-    document = {
-        "architecture": "amd64",
-        "os": "linux",
-        "created": "2024-01-01T00:00:00Z",
-        "config": {"Cmd": ["sh"], "Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"]},
-        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}" for digest in digests]},
-        "history": [{"created": "2024-01-01T00:00:00Z", "created_by": "a benchmark"} for _ in layers],
-    }
+    document = _document(digests)
     config = json.dumps(document).encode()
     image = hashlib.sha256(config).hexdigest()
     names = [f"{digest}/layer.tar" for digest in digests]
@@ -121,8 +180,6 @@ def _archive(layers: list[Path], path: Path) -> Path:
         for name, layer in zip(names, layers, strict=True):
             archive.add(layer, name)
             layer.unlink()
-        for name, data in ((f"{image}.json", config), ("manifest.json", json.dumps(manifest).encode())):
-            info = tarfile.TarInfo(name)
-            info.size, info.mtime = len(data), _DATE
-            archive.addfile(info, io.BytesIO(data))
+        _add(archive, f"{image}.json", config)
+        _add(archive, "manifest.json", json.dumps(manifest).encode())
     return path

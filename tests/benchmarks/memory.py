@@ -38,6 +38,23 @@ def daemon_rss(pid: int) -> float:
     return sum(rss(process) for process in daemon_processes(pid))
 
 
+def forget_peaks(processes: Collection[int]) -> None:
+    """Let the peaks of ``processes`` begin again at what they hold now."""
+    for pid in processes:
+        with contextlib.suppress(OSError):
+            Path(f"/proc/{pid}/clear_refs").write_text("5")  # proc(5)
+
+
+def peaks(processes: Collection[int]) -> float:
+    """Return the sum of the largest resident set sizes in MiB that ``processes`` have had."""
+    found = 0.0
+    for pid in processes:
+        for line in _read(pid, "status").splitlines():
+            if line.startswith("VmHWM:"):
+                found += int(line.split()[1]) / 1024
+    return found
+
+
 def helpers_of(containers: Collection[str]) -> list[int]:
     """Return the processes that name one of the ``containers`` (full ids) on their command line."""
     known = frozenset(containers)

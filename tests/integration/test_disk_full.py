@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,8 @@ import docker
 import pytest
 from support.daemon import Daemon, remove_everything
 from support.disk import check
+from support.fault_registry import FaultRegistry
+from support.image_archives import tar
 from support.images import busybox_layer, docker_archive, load_busybox
 from support.layers import Layer
 from support.traces import assert_none_left, look
@@ -296,3 +299,67 @@ def test_a_commit_that_does_not_fit_leaves_nothing(
     assert client.containers.run("made:1", "wc -c /large", remove=True) == b"4000000 /large\n"
     container.remove(force=True)
     client.images.remove("made:1")
+
+
+def test_a_pull_that_does_not_fit_is_absent_and_goes_on_later(
+    daemon: Daemon, disk: SmallDisk, client: docker.DockerClient
+) -> None:
+    images = {image.id for image in client.images.list(all=True)}
+    with FaultRegistry() as registry:
+        data = tar([(f"noise{n}", os.urandom(4 << 20)) for n in range(3)])
+        image = registry.add_image("a/b", "1", [busybox_layer(), data])
+        name = f"{registry.host}/a/b"
+        disk.fill(leave=7 << 20)
+        failed = daemon.cli("pull", f"{name}:1", check=False)
+        assert failed.returncode
+        assert re.search(FULL, failed.stderr)
+        assert {image.id for image in client.images.list(all=True)} == images
+        assert works(client)
+        disk.free()
+        registry.asked.clear()
+        assert client.images.pull(name, tag="1").id == image.id
+        (again,) = registry.seen("GET", image.layers[1])
+        assert int(again.headers["range"].removeprefix("bytes=").rstrip("-")) > 1 << 20
+        assert works(client)
+        client.images.remove(f"{name}:1")
+
+
+def test_a_push_that_does_not_fit_harms_nothing(
+    daemon: Daemon, disk: SmallDisk, client: docker.DockerClient
+) -> None:
+    """The first push of an image packs its layers, which takes room."""
+    with FaultRegistry() as registry:
+        name = f"{registry.host}/a/b"
+        client.images.load(docker_archive(f"{name}:1", [tar([("noise", os.urandom(6 << 20))])], {}))
+        before = disk.tree()
+        disk.fill(leave=1 << 20)
+        failed = daemon.cli("push", f"{name}:1", check=False)
+        assert failed.returncode
+        assert re.search(FULL, failed.stderr)
+        disk.free()
+        assert disk.tree() == before
+        daemon.cli("push", f"{name}:1")
+        assert "a/b@1" in registry.manifests
+        client.images.remove(f"{name}:1")
+
+
+def test_a_commit_and_an_import_that_do_not_fit_leave_nothing(
+    daemon: Daemon, disk: SmallDisk, client: docker.DockerClient, tmp_path: Path
+) -> None:
+    container = client.containers.create("busybox", "true")
+    (tmp_path / "noise.tar").write_bytes(tar([("noise", os.urandom(6 << 20))]))
+    daemon.cli("cp", str(tmp_path / "noise.tar"), f"{container.id}:/noise")
+    before, images = disk.tree(), {image.id for image in client.images.list(all=True)}
+    disk.fill(leave=3 << 20)
+    for words in (("commit", container.id, "made:1"), ("import", str(tmp_path / "noise.tar"), "made:2")):
+        failed = daemon.cli(*words, check=False)
+        assert failed.returncode
+        assert re.search(FULL, failed.stderr)
+    disk.free()
+    assert disk.tree() == before
+    assert {image.id for image in client.images.list(all=True)} == images
+    daemon.cli("commit", container.id, "made:1")
+    daemon.cli("import", str(tmp_path / "noise.tar"), "made:2")
+    container.remove()
+    for name in ("made:1", "made:2"):
+        client.images.remove(name)

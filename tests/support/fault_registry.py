@@ -18,6 +18,7 @@ from support.image_archives import config, digest
 
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 CONFIG = "application/vnd.docker.container.image.v1+json"
 LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 
@@ -36,7 +37,7 @@ class Asked:
 class Reply:
     """What is answered. ``status`` 0: as usual. ``cut``: the connection ends after so many bytes of the body.
 
-    ``raw`` goes out as it is, instead of an answer.
+    ``raw`` goes out as it is, instead of an answer. ``then`` is called when all of it has gone out.
     """
 
     status: int = 0
@@ -44,6 +45,7 @@ class Reply:
     body: bytes = b""
     cut: int | None = None
     raw: bytes | None = None
+    then: Callable[[], None] | None = None
 
 
 Fault = Reply | Callable[[Asked], Reply]
@@ -68,6 +70,7 @@ class FaultRegistry:
         self.manifests: dict[str, tuple[str, bytes]] = {}
         self.uploads: dict[str, bytes] = {}
         self.ranges = True
+        self.referrers = False  # the API of distribution 1.1
         self._faults: list[tuple[str, str, Fault, int]] = []
         self._threads: list[threading.Thread] = []
         self._connections: list[socket.socket] = []
@@ -124,11 +127,14 @@ class FaultRegistry:
                 if reply.status or reply.raw is not None:
                     return reply
                 usual = self._usual(asked)
-                return Reply(usual.status, {**usual.headers, **reply.headers}, usual.body, reply.cut)
+                headers = {**usual.headers, **reply.headers}
+                return Reply(usual.status, headers, usual.body, reply.cut, then=reply.then)
         return self._usual(asked)
 
     def _usual(self, asked: Asked) -> Reply:
         path, _, query = asked.target.partition("?")
+        if "://" in path:  # as it is sent to a proxy
+            path = f"/{path.split('/', 3)[-1]}"
         if path == "/v2/":
             return Reply(200, body=b"{}")
         name, _, rest = path.removeprefix("/v2/").partition("/manifests/")
@@ -139,6 +145,12 @@ class FaultRegistry:
             return self._upload(asked, path, query)
         if (data := self.blobs.get(rest)) is not None:
             return self._blob(asked, data)
+        if path == "/v2/_catalog":
+            names = sorted({key.partition("@")[0] for key in self.manifests})
+            return Reply(200, body=json.dumps({"repositories": names}).encode())
+        name, _, rest = path.removeprefix("/v2/").partition("/referrers/")
+        if rest and self.referrers:
+            return self._referrers(name, rest)
         if path.endswith("/tags/list"):
             tags = [key.partition("@")[2] for key in self.manifests if "sha256:" not in key]
             return Reply(200, body=json.dumps({"tags": tags}).encode())
@@ -147,11 +159,22 @@ class FaultRegistry:
     def _manifest(self, asked: Asked, name: str, reference: str) -> Reply:
         if asked.method == "PUT":
             self.add_manifest(name, reference, asked.headers["content-type"], asked.body)
-            return Reply(201)
+            subject = json.loads(asked.body).get("subject")
+            return Reply(201, {"OCI-Subject": subject["digest"]} if subject and self.referrers else {})
         found = self.manifests.get(f"{name}@{reference}")
         if found is None:
             return Reply(404, body=_error("MANIFEST_UNKNOWN", "manifest unknown"))
         return Reply(200, {"Content-Type": found[0], "Docker-Content-Digest": digest(found[1])}, found[1])
+
+    def _referrers(self, name: str, subject: str) -> Reply:
+        found = []
+        for key, (kind, data) in self.manifests.items():
+            document = json.loads(data)
+            if key.startswith(f"{name}@sha256:") and document.get("subject", {}).get("digest") == subject:
+                described = {"mediaType": kind, "digest": digest(data), "size": len(data)}
+                found.append({**described, "artifactType": document.get("artifactType", "")})
+        index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": found}
+        return Reply(200, {"Content-Type": OCI_INDEX}, json.dumps(index).encode())
 
     def _blob(self, asked: Asked, data: bytes) -> Reply:
         wanted = asked.headers.get("range", "")
@@ -229,6 +252,8 @@ class FaultRegistry:
                     head = f"HTTP/1.1 {reply.status} X\r\n{lines}\r\n".encode()
                     body = b"" if asked.method == "HEAD" or reply.status == 204 else reply.body
                     connection.sendall(head + (body if reply.cut is None else body[: reply.cut]))
+                    if reply.then is not None:
+                        reply.then()
                     if reply.cut is not None:
                         return
         except (OSError, ValueError):

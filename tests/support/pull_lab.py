@@ -8,6 +8,7 @@ from support.image_archives import FakeStorage, stream
 
 from sampan.base.events import EventBus
 from sampan.base.state import StateDB
+from sampan.images.compression import Limits
 from sampan.images.service import ImagesService
 from sampan.registry.auth import NOBODY, Credentials
 from sampan.registry.service import Registries
@@ -20,6 +21,7 @@ class PullLab:
 
     def __init__(self, root: Path, settings: RegistrySettings | None = None) -> None:
         self.root = root
+        self.limits: Limits | None = None
         self.settings = settings or RegistrySettings()
         self.storage = FakeStorage()
         self.slept: list[float] = []
@@ -36,7 +38,9 @@ class PullLab:
             registries = Registries(self.settings, self.environment)
             registries.transport.sleep = sleep
             state = StateDB(self.root / "state.db")
-            images = ImagesService(self.root, self.storage, state, EventBus(), registries=registries)
+            images = ImagesService(
+                self.root, self.storage, state, EventBus(), registries=registries, limits=self.limits
+            )
             try:
                 await work(images)
             finally:

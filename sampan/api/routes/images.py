@@ -33,7 +33,7 @@ def list_images(request: Request, services: Services) -> Response:
         filters=filters,
         shared_size=query.flag("shared-size") and request.version >= (1, 42),
         digests=query.flag("digests"),
-        manifests=query.flag("manifests"),
+        manifests=query.flag("manifests") and request.version >= (1, 47),
     )
     return json(render_images(found, services.containers.users_of_images(), request.version))
 
@@ -60,7 +60,11 @@ async def _pass_on(archive: AsyncIterable[bytes]) -> AsyncGenerator[bytes, None]
 
 @routes.get("/images/{name...}/json")
 def inspect(request: Request, services: Services) -> Response:
-    found = services.images.inspect(request.path["name"], platform=_platform(request, (1, 49)))
+    found = services.images.inspect(
+        request.path["name"],
+        platform=_platform(request, (1, 49)),
+        manifests=request.query.flag("manifests") and request.version >= (1, 48),
+    )
     return json(render_image(found, request.version))
 
 
@@ -202,6 +206,16 @@ async def distribution(request: Request, services: Services) -> Response:
             ],
         )
     )
+
+
+@routes.get("/images/search")
+async def search(request: Request, services: Services) -> Response:
+    from sampan.registry import search as registry_search  # seldom asked for
+
+    query = request.query
+    wanted = registry_search.plan(query.text("term"), query.integer("limit") or 0, request.filters())
+    credentials = _credentials(request, strict=False)
+    return json(await registry_search.search(services.registries, wanted, credentials))
 
 
 @routes.post("/auth")

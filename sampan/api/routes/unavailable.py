@@ -26,7 +26,6 @@ _SUBJECTS: Final = {
         "DELETE /containers/{name}/checkpoints/{checkpoint}",
     ],
     "Building images is": ["POST /build", "POST /build/cancel", "POST /session", "POST /grpc"],
-    "Searching for images is": ["GET /images/search"],
     "Listing attestations is": ["GET /images/{name...}/attestations"],
     "Swarm mode is": ["POST /swarm/init", "POST /swarm/join"],
     "Managing plugins is": [

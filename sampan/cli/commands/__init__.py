@@ -4,6 +4,8 @@
 ``Parsed`` command line and returns the exit code (None: 0).
 """
 
+# Modules that use packages of others (through ``sampan.registry``): the program starts without those.
+WITH_PACKAGES = frozenset({"manifest"})
 COMMANDS: dict[str, tuple[str, str]] = {
     "container attach": ("attach", "attach"),
     "container commit": ("images", "commit"),
@@ -50,6 +52,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "inspect": ("inspect", "inspect_any"),
     "login": ("registry", "login"),
     "logout": ("registry", "logout"),
+    "manifest annotate": ("manifest", "annotate"),
+    "manifest create": ("manifest", "create"),
+    "manifest inspect": ("manifest", "inspect"),
+    "manifest push": ("manifest", "push"),
+    "manifest referrers": ("manifest", "referrers"),
+    "manifest rm": ("manifest", "remove"),
     "network connect": ("networks", "connect"),
     "network create": ("networks", "create"),
     "network disconnect": ("networks", "disconnect"),
@@ -61,6 +69,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "network rm": ("networks", "remove"),
     "registry gc": ("registry_server", "collect"),
     "registry serve": ("registry_server", "serve"),
+    "search": ("registry", "search"),
     "system check": ("check", "check"),
     "system df": ("system", "disk_usage"),
     "system dial-stdio": ("dial_stdio", "dial_stdio"),

@@ -21,12 +21,18 @@ _SUBCOMMANDS: "Final" = "build history import inspect list load ls prune pull pu
 def list_images(app: "App", parsed: "Parsed") -> None:
     """Print images, all or those whose name matches."""
     flags = parsed.flags
-    if flags["tree"]:
-        raise CommandError("--tree comes with a later version")
     filters = dict(flags["filter"])
     name = parsed.args[0] if parsed.args else ""
     if name:
         filters["reference"] = [*filters.get("reference", ()), name]
+    if flags["tree"]:
+        from sampan.cli.image_tree import render_tree
+
+        for other in ("quiet", "no-trunc", "digests", "format"):
+            if flags[other]:
+                raise CommandError(f"--{other} is not yet supported with --tree")
+        app.write(render_tree(app.client.images(all=flags["all"], manifests=True, filters=filters)))
+        return
     quiet, digests = flags["quiet"], flags["digests"]
     source = flags["format"] or ("" if quiet else app.config.text("imagesFormat"))
     images = app.client.images(all=flags["all"], digests=digests, filters=filters)

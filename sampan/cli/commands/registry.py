@@ -77,6 +77,22 @@ def push(app: "App", parsed: "Parsed") -> None:
         app.out(str(reference))
 
 
+def search(app: "App", parsed: "Parsed") -> None:
+    """Print the repositories of a registry that fit some words."""
+    from sampan.cli.lists import show
+
+    flags, term = parsed.flags, parsed.args[0]
+    first, slash, _ = term.partition("/")
+    host = first if slash and ("." in first or ":" in first or first == "localhost") else "docker.io"
+    found = app.client.search(
+        term,
+        limit=flags["limit"] or 0,
+        filters=dict(flags["filter"]),
+        auth=Credentials(app.config).header(registry_key(host)),
+    )
+    show(app, "search", found, flags["format"] or "", trunc=not flags["no-trunc"])
+
+
 def _reference(text: str) -> "Reference":
     from sampan.oci.reference import parse_normalized
 

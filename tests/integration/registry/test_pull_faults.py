@@ -140,6 +140,7 @@ def test_a_failed_pull_is_gone_on_with(registry: FaultRegistry, lab: PullLab) ->
     assert left == 1 << 20
     assert len(lab.slept) == 4
     assert any("Retrying in" in line for line in lines(lab.said))
+    other = lab.partials().get(image.layers[0], 0)  # on a busy machine it may not have come by then
     registry._faults.clear()
     registry.asked.clear()
     lab.pull(f"{registry.host}/a/b:1")
@@ -147,7 +148,8 @@ def test_a_failed_pull_is_gone_on_with(registry: FaultRegistry, lab: PullLab) ->
     assert [asked.headers.get("range") for asked in registry.seen("GET", image.layers[1])] == [
         f"bytes={left}-"
     ]
-    assert registry.seen("GET", image.layers[0]) == []
+    whole = other == len(registry.blobs[image.layers[0]])
+    assert (registry.seen("GET", image.layers[0]) == []) is whole
     assert (lab.partials(), lab.leftovers()) == ({}, [])
 
 
@@ -160,6 +162,30 @@ def test_wrong_bytes_are_refused_and_forgotten(registry: FaultRegistry, lab: Pul
     assert (lab.images(), lab.storage.snapshots) == ({}, {})
     assert image.layers[1] not in lab.partials()
     registry.blobs[image.layers[1]] = good
+    lab.pull(f"{registry.host}/a/b:1")
+    assert set(lab.images()) == {image.id}
+
+
+def test_wrong_bytes_in_the_middle_are_forgotten_at_once(registry: FaultRegistry, lab: PullLab) -> None:
+    """What cannot be unpacked is not gone on with: the rest of it would never make it right."""
+    image = registry.add_image("a/b", "1", [BIG])
+    good = registry.blobs[image.layers[0]]
+    path = blob_path("a/b", image.layers[0])
+    go = threading.Event()
+    registry.blobs[image.layers[0]] = good[:20] + bytes(1000) + good[1020:]
+
+    def hang(asked: Asked) -> Reply:
+        go.wait(20)
+        return Reply(503)
+
+    registry.fault("GET", path, Reply(cut=2 << 20), times=1)
+    registry.fault("GET", path, hang)
+    with pytest.raises(EngineError, match=r"gzip|tar"):
+        lab.pull(f"{registry.host}/a/b:1")
+    go.set()
+    assert (lab.images(), lab.partials(), lab.leftovers()) == ({}, {}, [])
+    registry._faults.clear()
+    registry.blobs[image.layers[0]] = good
     lab.pull(f"{registry.host}/a/b:1")
     assert set(lab.images()) == {image.id}
 
@@ -422,15 +448,6 @@ def test_a_mirror_is_asked_first_and_shown_nothing(registry: FaultRegistry, tmp_
         assert lab.images() == {image.id: (["alpine:latest"], [f"alpine@{image.manifest}"])}
         asked = [*broken.asked, *registry.asked]
         assert not any("authorization" in each.headers for each in asked)
-
-
-def test_a_proxy_is_used(registry: FaultRegistry, lab: PullLab) -> None:
-    registry.add_image("a/b", "1", [TOP])
-    lab.environment = {"HTTP_PROXY": f"http://{registry.host}"}
-    lab.settings = RegistrySettings.parse(insecure=["reg.example.com:80"])
-    with pytest.raises(EngineError):
-        lab.pull("reg.example.com:80/a/b:1")
-    assert registry.asked[0].target == "http://reg.example.com/v2/"
 
 
 # --- push

@@ -134,7 +134,6 @@ def test_the_whole_surface_has_routes() -> None:
     ("line", "status", "text"),
     [
         ("POST /build", 501, "Building images is not supported by this version of sampan"),
-        ("GET /images/search", 501, "Searching for images is not supported by this version of sampan"),
         (
             "GET /nodes",
             503,

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import zstandard
+from msgspec import UNSET
 from support.image_archives import (
     FakeStorage,
     config,
@@ -137,9 +138,10 @@ def test_packed_archives(engine: Engine, pack: Callable[[bytes], bytes]) -> None
 
 @pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress, zstandard.compress])
 def test_packed_layers(engine: Engine, pack: Callable[[bytes], bytes]) -> None:
-    data = docker_old((TWO, [pack(BASE), pack(TOP)], []))
+    base, top = pack(BASE), pack(TOP)  # once each: gzip writes the time down
+    data = docker_old((TWO, [base, top], []))
     assert engine.load(data) == f"Loaded image ID: {ID}\n"
-    assert engine.blobs() == {ID, digest(pack(BASE)), digest(pack(TOP))}
+    assert engine.blobs() == {ID, digest(base), digest(top)}
     assert engine.images.find(ID).size == len(b"etc/basebin/shetc/top")
 
 
@@ -218,6 +220,39 @@ def test_oci_layout_for_several_platforms(engine: Engine) -> None:
     engine.remove(digest(mine[0]))
     assert engine.nothing_left()
     assert engine.load(only) == "Loaded image: multi:latest\n"
+
+
+def test_what_there_is_for_each_platform(engine: Engine) -> None:
+    mine = oci_image(BASE)
+    arm = oci_image(TOP, architecture="arm64")
+    about = {"vnd.docker.reference.type": "attestation", "vnd.docker.reference.digest": digest(mine[1])}
+    inner = oci_index(
+        described(MANIFEST, arm[1], platform={"architecture": "arm64", "os": "linux", "variant": "v8"}),
+        described(MANIFEST, mine[1], platform={"architecture": "amd64", "os": "linux"}),
+        described(MANIFEST, b"{}", annotations=about),
+    )
+    name = {"io.containerd.image.name": "docker.io/library/multi:latest"}
+    index = oci_index(described(INDEX, inner, annotations=name))
+    engine.load(oci_layout(index, inner, *mine, arm[1], BASE))  # of the other one only the manifest
+    engine.images.users = Containers(digest(mine[0]), a=True)
+    (listed,) = engine.images.list(all=False, filters={}, manifests=True)
+    inspected = engine.images.inspect("multi", manifests=True)
+    assert listed.manifests == inspected.manifests
+    assert listed.manifests is not UNSET
+    other, ours, attestation = listed.manifests
+    assert (other.id, other.kind, other.available) == (digest(arm[1]), "image", False)
+    assert (other.size.content, other.size.total) == (len(arm[1]), len(arm[1]))
+    content = len(mine[0]) + len(mine[1]) + len(BASE)
+    assert (ours.available, ours.size.content, ours.size.total) == (True, content, content + listed.size)
+    assert ours.image_data is not UNSET
+    assert (ours.image_data.platform.architecture, ours.image_data.containers) == ("amd64", ["a" * 16])
+    assert ours.image_data.size.unpacked == listed.size
+    assert attestation.kind == "attestation"
+    assert attestation.attestation_data is not UNSET
+    assert attestation.attestation_data.for_ == digest(mine[1])
+    engine.load(ARCHIVE)
+    assert engine.images.inspect("alpine:3", manifests=True).manifests == []
+    assert engine.images.inspect("alpine:3").manifests is UNSET
 
 
 def test_docker_archive_of_another_platform(engine: Engine) -> None:
@@ -511,11 +546,12 @@ def test_list_and_filters(engine: Engine) -> None:
 
 
 class Containers:
-    def __init__(self, **running: bool) -> None:
+    def __init__(self, image_id: str = ID, **running: bool) -> None:
+        self.image_id = image_id
         self.running = running
 
     def containers_of(self, image_id: str) -> list[tuple[str, bool]]:
-        return [(name * 16, runs) for name, runs in self.running.items()] if image_id == ID else []
+        return [(name * 16, runs) for name, runs in self.running.items()] if image_id == self.image_id else []
 
     def users_of_images(self, ignoring: Collection[str] = ()) -> dict[str, int]:
         return {ID: len(self.running)} if self.running else {}
@@ -836,7 +872,9 @@ def test_an_image_without_layers_is_saved_for_docker(engine: Engine) -> None:
     text = config([])
     engine.load(docker_old((text, [], ["empty:1"])))
     files = saved(engine, "empty:1")
-    assert json.loads(files["index.json"])["manifests"] == []
+    (entry,) = json.loads(files["index.json"])["manifests"]
+    manifest = json.loads(files[f"blobs/{entry['digest'].replace(':', '/')}"])
+    assert (manifest["config"]["digest"], manifest["layers"]) == (digest(text), [])
     assert json.loads(files["manifest.json"])[0]["Layers"] == []
     engine.remove("empty:1")
     assert engine.load(tar(files.items())) == "Loaded image: empty:1\n"

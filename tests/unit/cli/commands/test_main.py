@@ -34,7 +34,6 @@ def test_every_command_has_its_function(command: str) -> None:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["search", "x"], "`sampan search` comes with a later version.\n"),
         (["compose", "up", "-d"], "`sampan compose up` comes with a later version.\n"),
         (["-l", "loud", "ps"], "Unable to parse logging level: loud\n"),
         (
