@@ -146,7 +146,8 @@ class Launcher:
     async def prepare(self, container: Container) -> None:
         """Make the container's layer, unless it is there; its lock is held."""
         if not self._storage.exists(container.id):
-            await self._storage.prepare(container.id, container.row.chain_id)
+            row = container.row
+            await self._storage.prepare(container.id, row.chain_id, options=row.host.storage_opt or {})
 
     async def prepare_locked(self, container: Container) -> None:
         """Make the container's layer, unless it is there, for who does not hold its lock."""

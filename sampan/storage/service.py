@@ -2,25 +2,34 @@
 
 Mounting and unmounting take a few tenths of a millisecond and are done on the event loop itself, because
 handing them to a thread and back would cost a good part of that again; everything that reads or writes trees
-runs in threads.
+runs in threads, and so does mounting where a driver runs programs or makes devices for it.
 """
 
 import asyncio
-import errno
 import logging
 import os
 import threading
-from collections.abc import AsyncIterator, Collection, Generator, Iterator
+from collections.abc import AsyncIterator, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from sampan.base import faults
 from sampan.base.errors import HostFailure
 from sampan.base.threads import blocking
-from sampan.kernel.mount import is_mount_point, mount, umount
 from sampan.storage.choice import open_driver
 from sampan.storage.compare import shown_only, without
-from sampan.storage.driver import Change, Kind, SnapshotDriver, SnapshotExists, SnapshotNotFound, Usage
+from sampan.storage.driver import (
+    NO_OPTIONS,
+    Change,
+    HoldsHost,
+    Kind,
+    SnapshotDriver,
+    SnapshotExists,
+    SnapshotNotFound,
+    Usage,
+)
+from sampan.storage.mounting import put_on, take_off, underlying
+from sampan.storage.options import container_size, parse_options
 from sampan.storage.pack import pack_delta, pack_tree
 from sampan.storage.tar_reader import Source, TarReader
 from sampan.storage.tree import opened
@@ -37,8 +46,9 @@ class StorageService:
     parallel, calls for one key one after the other. Raises as ``open_driver``.
     """
 
-    def __init__(self, root: Path, *, driver: str | None = None) -> None:
-        self.driver: SnapshotDriver = open_driver(root, driver)
+    def __init__(self, root: Path, *, driver: str | None = None, options: Sequence[str] = ()) -> None:
+        """``options`` are the driver's, as ``--storage-opt`` gives them."""
+        self.driver: SnapshotDriver = open_driver(root, driver, parse_options(options))
         self._locks = _KeyLocks()
         # Mounting state is shared with worker threads (export), hence no asyncio lock.
         self._mounting = threading.Lock()
@@ -58,32 +68,32 @@ class StorageService:
             return False
         return True
 
-    async def prepare(self, key: str, parent: str | None) -> None:
+    def check_options(self, options: Mapping[str, str]) -> None:
+        """Raise InvalidParameter, in Docker's words, if a container cannot have its storage ``options``."""
+        if size := container_size(options):
+            self.driver.check_size(size)
+
+    async def prepare(self, key: str, parent: str | None, *, options: Mapping[str, str] = NO_OPTIONS) -> None:
         """Create the active snapshot ``key`` over the committed ``parent`` (None: empty).
 
-        Raises SnapshotExists, SnapshotNotFound (the parent); HostFailure if the disk fails.
+        ``options`` are the container's own, as ``--storage-opt`` gives them. Raises SnapshotExists,
+        SnapshotNotFound (the parent), as ``check_options``; HostFailure if the disk fails.
         """
         async with self._locks.hold(key):
-            await blocking(self._prepare, key, parent)
+            await blocking(self._prepare, key, parent, container_size(options))
 
     async def mount(self, key: str) -> Path:
         """Mount the active snapshot ``key``, if it is not mounted yet, and return its root directory."""
         async with self._locks.hold(key):
-            with self._mounting:
-                self._kept.add(key)
-                try:
-                    return Path(self._mount(key))
-                except BaseException:
-                    self._kept.discard(key)
-                    raise
+            return Path(self._keep(key) if self.driver.quick else await blocking(self._keep, key))
 
     async def unmount(self, key: str) -> None:
         """Unmount ``key``; one that is not mounted, or not there, is no error."""
         async with self._locks.hold(key):
-            with self._mounting:
-                self._kept.discard(key)
-                if not self._borrowers.get(key):
-                    self._unmount(key)
+            if self.driver.quick:
+                self._let_go(key)
+            else:
+                await blocking(self._let_go, key)
 
     async def remove(self, key: str) -> None:
         """Unmount and remove ``key``, active or committed; one that is not there is no error.
@@ -91,9 +101,10 @@ class StorageService:
         Raises SnapshotInUse if it has children.
         """
         async with self._locks.hold(key):
-            with self._mounting:
-                self._kept.discard(key)
-                self._unmount(key)
+            if self.driver.quick:
+                self._give_up(key)
+            else:
+                await blocking(self._give_up, key)
             await blocking(self._remove, key)
 
     async def usage(self, key: str) -> Usage:
@@ -123,7 +134,9 @@ class StorageService:
         key = f"apply-{os.urandom(8).hex()}"
         try:
             with _translated(f"unpack layer {chain_id}"):
-                applied = unpack(self.driver.prepare(key, parent), tar)
+                self.driver.prepare(key, parent)
+                with underlying(self.driver, key) as steps:
+                    applied = unpack(steps, tar)
                 faults.point("storage.apply")
                 try:
                     self.driver.commit(chain_id, key)
@@ -185,11 +198,13 @@ class StorageService:
         return removed
 
     async def close(self) -> None:
-        """Nothing is held between calls: containers that run on keep their mounts."""
+        """Give back what the driver holds; containers that run on keep their mounts, and what those need."""
+        if isinstance(self.driver, HoldsHost):
+            await blocking(self.driver.close)
 
-    def _prepare(self, key: str, parent: str | None) -> None:
+    def _prepare(self, key: str, parent: str | None, size: int) -> None:
         with _translated(f"prepare snapshot {key}"):
-            self.driver.prepare(key, parent)
+            self.driver.prepare(key, parent, size=size)
 
     def _remove(self, key: str) -> None:
         with _translated(f"remove snapshot {key}"):
@@ -212,32 +227,36 @@ class StorageService:
             found = shown_only(without(delta.differences, ignore))
         return [Change(d.path.decode(errors="replace"), int(d.kind)) for d in found]
 
+    def _keep(self, key: str) -> str:
+        """Mount ``key`` until ``unmount``."""
+        with self._mounting:
+            self._kept.add(key)
+            try:
+                return self._mount(key)
+            except BaseException:
+                self._kept.discard(key)
+                raise
+
+    def _let_go(self, key: str) -> None:
+        with self._mounting:
+            self._kept.discard(key)
+            if not self._borrowers.get(key):
+                self._unmount(key)
+
+    def _give_up(self, key: str) -> None:
+        with self._mounting:
+            self._kept.discard(key)
+            self._unmount(key)
+
     def _mount(self, key: str) -> str:
         """Mount ``key`` unless it is; ``_mounting`` is held."""
-        steps = self.driver.mounts(key)
-        target = steps[-1].target
-        if is_mount_point(target):
-            return target
         with _translated(f"mount snapshot {key}"):
-            try:
-                for step in steps:
-                    _log.debug("%s", step)
-                    mount(step)
-            except OSError:
-                for step in reversed(steps):
-                    _take_off(step.target)
-                raise
-        return target
+            return put_on(self.driver, key)
 
     def _unmount(self, key: str) -> None:
         """Unmount ``key`` wherever it is mounted; ``_mounting`` is held."""
-        try:
-            steps = self.driver.mounts(key)
-        except SnapshotNotFound:
-            return
         with _translated(f"unmount snapshot {key}"):
-            for step in reversed(steps):
-                _take_off(step.target)
+            take_off(self.driver, key)
 
     @contextmanager
     def _shown(self, key: str) -> Iterator[str]:
@@ -303,14 +322,3 @@ def _translated(what: str) -> Iterator[None]:
     except OSError as error:
         place = f" ({os.fsdecode(error.filename)})" if error.filename else ""
         raise HostFailure(f"cannot {what}: {error.strerror or error}{place}") from error
-
-
-def _take_off(target: str) -> None:
-    """Unmount everything stacked at ``target``; what is busy goes when its last user goes."""
-    while is_mount_point(target):
-        try:
-            umount(target)
-        except OSError as error:
-            if error.errno != errno.EBUSY:
-                raise
-            umount(target, lazy=True)
