@@ -174,7 +174,7 @@ async def test_a_mount_that_fails_leaves_nothing(storage: StorageService, base: 
     await storage.prepare("box", base)
     target = Path(storage.driver.mounts("box")[-1].target)
     target.rmdir()
-    with pytest.raises(HostFailure, match="cannot mount snapshot box: .*No such file or directory"):
+    with pytest.raises(HostFailure, match=r"cannot mount snapshot box: .*No such file or directory"):
         await storage.mount("box")
     target.mkdir()
     await storage.mount("box")
