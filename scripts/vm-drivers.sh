@@ -11,7 +11,7 @@ if [ ! -x "$testvm" ]; then
   exit 0
 fi
 scratch=/var/lib/sampan-drivers
-set -- tests/isolated .venv/bin/python -m pytest --timeout 1800 --basetemp "$scratch/tests" -q "$@" \
+set -- tests/isolated .venv/bin/python -m pytest --timeout 1800 --basetemp "$scratch/tests" -q --driver-table "$@" \
   ${TESTS:-tests/contract tests/integration/storage/test_devicemapper.py}
 if [ -n "${SAMPAN_ZFS:-}" ]; then
   set -- --show "$SAMPAN_ZFS" -- "$SAMPAN_ZFS/up.sh" "$@"

@@ -11,6 +11,7 @@ from benchmarks.engine import BUSYBOX, Engine
 from benchmarks.figures import NETWORKS, PHASES
 from benchmarks.http import Failed, rate
 from benchmarks.scale import scale
+from benchmarks.storage import storage
 
 _LOG_REPEAT: Final = 8  # so often the file of lines is written out
 
@@ -131,4 +132,5 @@ GROUPS: Final[Mapping[str, Callable[[Bench], None]]] = {
     "log": _log,
     "scale": scale,
     "load": _load,
+    "storage": storage,
 }

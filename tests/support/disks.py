@@ -49,6 +49,7 @@ SMALL_POOL = {"dm.basesize": "400M", "dm.loopdatasize": "4G", "dm.loopmetadatasi
 PLACES = (
     Place("overlay2"),
     Place("overlay2", "xfs-quota"),
+    Place("overlay2", "ext4-quota"),
     Place("btrfs", "btrfs"),
     Place("zfs", "zfs"),
     Place("aufs"),

@@ -104,7 +104,7 @@ class OwnFilesystem(WholeTrees):
 
     def commit(self, name: str, key: str) -> None:
         super().commit(name, key)
-        os.rmdir(self._catalogue.path(name, "filesystem"))
+        remove_tree(self._catalogue.path(name, "filesystem"))
 
     def _dispose(self, path: str) -> None:
         with suppress(FileNotFoundError), open(os.path.join(path, _SOURCE)) as file:
