@@ -13,10 +13,12 @@ fi
 scratch=/var/lib/sampan-drivers
 set -- tests/isolated .venv/bin/python -m pytest --timeout 1800 --basetemp "$scratch/tests" -q --driver-table "$@" \
   ${TESTS:-tests/contract tests/integration/storage/test_devicemapper.py}
+[ -z "${SAMPAN_SHARED:-}" ] || shared="--env SAMPAN_SHARED"
 if [ -n "${SAMPAN_ZFS:-}" ]; then
   set -- --show "$SAMPAN_ZFS" -- "$SAMPAN_ZFS/up.sh" "$@"
 else
   set -- -- "$@"
 fi
-exec "$testvm" --scratch "$scratch" --mem "${SAMPAN_TESTVM_MEM:-6144}" --disk "${SAMPAN_TESTVM_DISK:-24G:ext4}" \
+# shellcheck disable=SC2086 # shared is two words, or none
+exec "$testvm" ${shared:-} --scratch "$scratch" --mem "${SAMPAN_TESTVM_MEM:-6144}" --disk "${SAMPAN_TESTVM_DISK:-24G:ext4}" \
   --timeout "${SAMPAN_TESTVM_TIMEOUT:-3600}" --cgroup v2 --module loop xfs btrfs fuse dm_mod dm_thin_pool "$@"
