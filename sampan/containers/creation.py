@@ -10,6 +10,7 @@ from sampan.base.errors import InvalidParameter, NotFound
 from sampan.base.events import EventBus
 from sampan.base.faults import point
 from sampan.base.ids import new_id
+from sampan.base.threads import blocking
 from sampan.base.undo import Undo
 from sampan.containers.container import Container, Mounted, Row
 from sampan.containers.create import (
@@ -35,6 +36,7 @@ from sampan.kernel.host import HostFacts
 from sampan.networks.service import NetworksService
 from sampan.runtime.checks import check_host_config
 from sampan.runtime.mounts import READONLY_PATHS, masked_paths
+from sampan.storage.service import StorageService
 from sampan.volumes.filters import ANONYMOUS_LABEL
 from sampan.volumes.service import VolumesService
 from sampan.wire.containers import (
@@ -57,7 +59,7 @@ class Creation:
         networks: NetworksService,
         volumes: VolumesService,
         launcher: Launcher,
-        storage_driver: str,
+        storage: StorageService,
         facts: HostFacts,
         defaults: Defaults,
     ) -> None:
@@ -67,7 +69,7 @@ class Creation:
         self._networks = networks
         self._volumes = volumes
         self._launcher = launcher
-        self._storage_driver = storage_driver
+        self._storage = storage
         self._facts = facts
         self._defaults = defaults
 
@@ -90,13 +92,7 @@ class Creation:
             host.readonly_paths = list(READONLY_PATHS) if host.readonly_paths is None else host.readonly_paths
         self._launcher.check_runtime(host.runtime)
         if host.storage_opt:
-            raise InvalidParameter(
-                "--storage-opt is supported only for overlay over xfs with 'pquota' mount option"
-            )
-        if host.storage_opt:
-            raise InvalidParameter(
-                f"--storage-opt is not supported by the storage driver {self._storage_driver}"
-            )
+            await blocking(self._storage.check_options, host.storage_opt)
         check_policy(host.restart_policy)
         check_network_mode(config, host)
         warnings = check_host_config(config, host, self._facts)
@@ -166,7 +162,7 @@ class Creation:
             host=host,
             endpoints={},
             mounts=[],
-            storage_driver=self._storage_driver,
+            storage_driver=self._storage.name,
         )
 
     def _inherited(self, sources: Sequence[str]) -> list[Mounted]:

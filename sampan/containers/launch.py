@@ -140,7 +140,9 @@ class Launcher:
         return started
 
     async def _open_rootfs(self, container: Container) -> Path:
-        rootfs = await self._storage.open(container.id, container.row.chain_id)
+        rootfs = await self._storage.open(
+            container.id, container.row.chain_id, options=container.row.host.storage_opt or {}
+        )
         with contextlib.suppress(FileExistsError):  # a link of the image's is not followed
             os.mknod(
                 rootfs / ".dockerenv", 0o755
@@ -153,7 +155,9 @@ class Launcher:
         if not self._storage.exists(container.id):
             async with container.lock:
                 if not self._storage.exists(container.id):
-                    await self._storage.prepare(container.id, container.row.chain_id)
+                    await self._storage.prepare(
+                        container.id, container.row.chain_id, options=container.row.host.storage_opt or {}
+                    )
 
     async def tidy(self, container: Container) -> None:
         """Give back all that a start acquired; idempotent. Failures are raised at the end, as one group."""

@@ -129,7 +129,7 @@ class ContainersService:
             networks=networks,
             volumes=volumes,
             launcher=self._launcher,
-            storage_driver=storage.name,
+            storage=storage,
             facts=facts,
             defaults=defaults,
         )

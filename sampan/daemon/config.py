@@ -18,7 +18,9 @@ from sampan.daemon.options import BY_DIRECTIVE, BY_FLAG, NOT_SERVED, OPTIONS, Gi
 from sampan.daemon.settings import network_config, read_seccomp_profile, registry_settings
 from sampan.logs.service import log_options
 from sampan.runtime.ulimits import check_ulimits
+from sampan.storage.choice import known_options
 from sampan.storage.drivers import DRIVERS
+from sampan.storage.options import parse_options
 from sampan.wire.containers import Ulimit
 
 LOG_LEVELS: Final = ("debug", "info", "warn", "error", "fatal")
@@ -397,8 +399,9 @@ def _check(config: Config) -> None:
     for option in config.exec_opt:
         if option != "native.cgroupdriver=cgroupfs":
             raise InvalidParameter(f"exec-opt {option} is not supported by this version of sampan")
-    for option in config.storage_opt:
-        raise InvalidParameter(f"storage-opt {option} is not supported by this version of sampan")
+    for key in parse_options(config.storage_opt):
+        if key not in known_options():
+            raise InvalidParameter(f"no storage driver has an option {key}")
     names = [driver.name for driver in DRIVERS]
     if config.storage_driver and config.storage_driver not in names:
         raise InvalidParameter(

@@ -70,7 +70,10 @@ async def build(config: Config) -> Engine:
         state = StateDB(config.data_root / "state.db")
         closing.callback(state.close)
         storage = await blocking(
-            StorageService, config.data_root / "storage", driver=config.storage_driver or None
+            StorageService,
+            config.data_root / "storage",
+            driver=config.storage_driver or None,
+            options=config.storage_opt,
         )
         closing.push_async_callback(storage.close)
         registries = Registries(registry_settings(config))

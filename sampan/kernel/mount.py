@@ -14,6 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
+from sampan.kernel.capabilities import CAP_SYS_RESOURCE, without_capability
+from sampan.kernel.fuse import FUSE, mount_fuse
 from sampan.kernel.libc import check, libc, syscall
 
 # linux/mount.h and sys/mount.h
@@ -56,6 +58,12 @@ MOUNT_ATTR_NOSUID: Final = 2
 MOUNT_ATTR_NODEV: Final = 4
 MOUNT_ATTR_NOEXEC: Final = 8
 MOUNT_ATTR_IDMAP: Final = 0x00100000
+ENFORCE_QUOTA: Final = "x-enforce-quota"
+"""An option for overlay alone, not for the kernel: what is written through the mount keeps to quotas below.
+
+Overlay writes with the privileges of whoever mounted it, and CAP_SYS_RESOURCE passes every quota of ext4.
+"""
+
 _FSCONFIG_SET_FLAG: Final = 0
 _FSCONFIG_SET_STRING: Final = 1
 _FSCONFIG_SET_FD: Final = 5
@@ -162,11 +170,17 @@ class MountInfo:
 def mount(m: Mount) -> None:
     """Perform ``m``. A bind mount gets its flags by a second call, propagation is changed by a third.
 
+    A type ``fuse.NAME`` is mounted by the program NAME (``sampan.kernel.fuse``).
     Overlay options that would not fit the one page that mount(2) takes are shortened or passed through the
     newer API (5.2; ``lowerdir+`` needs 6.5).
     """
     flags, propagation, data = _split(m.options)
-    if m.type == "overlay" and len(",".join(data)) >= _PAGE:
+    if ENFORCE_QUOTA in data:
+        with without_capability(CAP_SYS_RESOURCE):
+            mount(Mount(m.type, m.source, m.target, tuple(o for o in m.options if o != ENFORCE_QUOTA)))
+    elif m.type.startswith(FUSE):
+        mount_fuse(m.type, m.target, m.options)
+    elif m.type == "overlay" and len(",".join(data)) >= _PAGE:
         _mount_long_overlay(m, flags, data)
     elif flags & MS_BIND and not flags & MS_REMOUNT:
         _mount(m.source, m.target, None, flags & (MS_BIND | MS_REC | MS_SILENT), None)
@@ -210,6 +224,10 @@ def is_mount_point(path: str | os.PathLike[str]) -> bool:
         buffer = _statx(path, 0)
     except (FileNotFoundError, NotADirectoryError):
         return False
+    except OSError as error:
+        if error.errno == errno.ENOTCONN:  # of a file system whose program has died
+            return True
+        raise
     return bool(int.from_bytes(buffer[8:16], sys.byteorder) & _STATX_ATTR_MOUNT_ROOT)
 
 

@@ -19,7 +19,7 @@ import msgspec
 from sampan.base import faults
 from sampan.base.errors import HostFailure, InvalidParameter
 from sampan.kernel.fs import remove_tree, spread_children
-from sampan.kernel.mount import is_mount_point, umount
+from sampan.kernel.mount import mounts, umount
 from sampan.storage.driver import (
     KEY_LIMIT,
     Kind,
@@ -36,17 +36,29 @@ _KEY_CHARACTERS: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQR
 
 
 class Record(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is kept about a snapshot; ``link`` and ``ready_ns`` belong to the driver that sets them."""
+    """What is kept about a snapshot; what follows ``parent`` belongs to the driver that sets it.
+
+    ``project`` is a project quota, 0 for none. ``size`` is in bytes.
+    """
 
     key: str
     kind: Kind
     parent: str | None = None
     link: str = ""
     ready_ns: int = 0
+    project: int = 0
+    size: int = 0
 
 
 _decoder = msgspec.json.Decoder(Record)
 _encoder = msgspec.json.Encoder()
+
+
+def has_snapshots(home: str) -> bool:
+    """Return whether there is any snapshot in ``home``, without opening it."""
+    with suppress(FileNotFoundError):
+        return any(os.path.exists(os.path.join(home, name, _RECORD)) for name in os.listdir(home))
+    return False
 
 
 class Catalogue:
@@ -55,9 +67,19 @@ class Catalogue:
     Raises HostFailure if ``home`` cannot be used.
     """
 
-    def __init__(self, home: str, *, others: frozenset[str] = frozenset()) -> None:
-        """``others`` names entries of ``home`` that are no snapshots."""
+    def __init__(
+        self,
+        home: str,
+        *,
+        others: frozenset[str] = frozenset(),
+        dispose: Callable[[str], None] = remove_tree,
+    ) -> None:
+        """``others`` names entries of ``home`` that are no snapshots.
+
+        ``dispose`` removes a snapshot's directory and what it stands for, which may be half there.
+        """
         self.home = home
+        self._dispose = dispose
         self._lock = threading.RLock()
         self._records: dict[str, Record] = {}
         self._names: set[str] = set()  # of directories taken: two keys must not share one
@@ -129,7 +151,7 @@ class Catalogue:
         except BaseException:
             with self._lock:
                 self._release(record)
-            remove_tree(new)
+            self._dispose(new)
             raise
         self._records[record.key] = record  # only now can it be found
 
@@ -164,11 +186,18 @@ class Catalogue:
         finally:
             remove_tree(path)
 
-    def take(self, key: str) -> str | None:
-        """Forget ``key`` and return the directory that is left to remove, or None if there is no such key.
+    def remove(self, key: str) -> bool:
+        """Remove ``key`` and dispose of its directory; return False if there is no such key.
 
         Raises SnapshotInUse if it has children.
         """
+        if (gone := self._take(key)) is None:
+            return False
+        self._dispose(gone)
+        return True
+
+    def _take(self, key: str) -> str | None:
+        """Forget ``key`` and return the directory that is left to remove, or None if there is no such key."""
         with self._lock:
             if (record := self._records.get(key)) is None:
                 return None
@@ -191,9 +220,8 @@ class Catalogue:
         for name in os.listdir(self.home):
             if name.startswith((_NEW, _GONE)) or name in self._broken:
                 path = os.path.join(self.home, name)
-                if is_mount_point(path):
-                    umount(path, lazy=True)
-                remove_tree(path)
+                _unmount_all(path)
+                self._dispose(path)
                 removed.append(name)
         self._broken.clear()
         return removed
@@ -232,6 +260,14 @@ class Catalogue:
         self._names.remove(_directory(record.key))
         if record.parent is not None:
             self._children[record.parent] -= 1
+
+
+def _unmount_all(path: str) -> None:
+    """Unmount everything at ``path`` and below."""
+    real = os.path.realpath(path)
+    for target in reversed([m.target for m in mounts()]):
+        if target == real or target.startswith(real + "/"):
+            umount(target, lazy=True)
 
 
 def _directory(key: str) -> str:

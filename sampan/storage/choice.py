@@ -6,13 +6,15 @@ The mark is made when a driver is first used here, and keeps one driver's data f
 """
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from sampan.base.errors import HostFailure, InvalidParameter
-from sampan.storage.driver import SnapshotDriver
+from sampan.storage.catalogue import has_snapshots
+from sampan.storage.driver import NO_OPTIONS, SnapshotDriver
 from sampan.storage.drivers import DRIVERS
 
 VERSION: Final = 1
@@ -25,12 +27,12 @@ class Mark(msgspec.Struct, frozen=True):
     version: int
 
 
-def open_driver(root: Path, wanted: str | None) -> SnapshotDriver:
+def open_driver(root: Path, wanted: str | None, options: Mapping[str, str] = NO_OPTIONS) -> SnapshotDriver:
     """Open the driver of the storage root ``root``: the one it belongs to, or ``wanted``, or the best one.
 
-    A root without snapshots may change its driver. Raises InvalidParameter for an unknown ``wanted`` and for
-    one that is not the root's, HostFailure if the driver cannot work here or the root was made by a newer
-    version.
+    A root without snapshots may change its driver. Raises InvalidParameter for an unknown ``wanted``, for one
+    that is not the root's and for ``options`` that it does not have, HostFailure if the driver cannot work
+    here or the root was made by a newer version.
     """
     by_name = {driver.name: driver for driver in DRIVERS}
     if wanted is not None and wanted not in by_name:
@@ -45,25 +47,33 @@ def open_driver(root: Path, wanted: str | None) -> SnapshotDriver:
     if mark is not None and mark.version > VERSION:
         raise HostFailure(f"{root} has layout {mark.version}, this version knows {VERSION}")
     if mark is not None and wanted not in (None, mark.driver):
-        if next(by_name[mark.driver](root).walk(), None) is not None:
+        if has_snapshots(os.path.join(root, mark.driver)):
             raise InvalidParameter(
                 f'{root} holds data of the storage driver "{mark.driver}", not of "{wanted}": '
                 f"choose that driver or another data root"
             )
         mark = None
-    name = wanted or (mark.driver if mark is not None else _best(root))
-    if (reason := by_name[name].supported(root)) is not None:
+    name = wanted or (mark.driver if mark is not None else _best(root, options))
+    if (reason := by_name[name].supported(root, options)) is not None:
+        if wanted is None:
+            raise HostFailure(f"prior storage driver {name} failed: {reason}")
         raise HostFailure(f'storage driver "{name}" cannot be used: {reason}')
+    driver = by_name[name](root, options)
     if mark is None:
         try:
             _write(root, Mark(name, VERSION))
         except OSError as error:
             raise HostFailure(f"cannot write to {root}: {error.strerror}") from error
-    return by_name[name](root)
+    return driver
 
 
-def _best(root: Path) -> str:
-    return next(driver.name for driver in DRIVERS if driver.supported(root) is None)
+def known_options() -> dict[str, str]:
+    """Return all options that some driver has, each with a line on what it does."""
+    return {key: text for driver in DRIVERS for key, text in driver.options.items()}
+
+
+def _best(root: Path, options: Mapping[str, str]) -> str:
+    return next(driver.name for driver in DRIVERS if driver.supported(root, options) is None)
 
 
 def _read(root: Path) -> Mark | None:

@@ -6,7 +6,6 @@ lower ones only for the names found there, ``compare_trees`` reads two whole tre
 a directory in which something differs is itself reported; what is gone comes after its siblings.
 """
 
-import errno
 import os
 import stat
 from collections.abc import Container, Iterable, Iterator, Sequence
@@ -14,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from sampan.storage.driver import ChangeKind, Delta, Difference
-from sampan.storage.overlay import OPAQUE, is_whiteout
+from sampan.storage.marks import OVERLAY_MARKS, Marks
+from sampan.storage.overlay import is_whiteout
 from sampan.storage.tree import GONE, content_xattrs, list_at, open_at, stat_at
 
 _CHUNK: Final = 1 << 20
@@ -33,29 +33,25 @@ class _Level:
     gone: list[bytes] = field(default_factory=list)
 
 
-def compare_upper(upper: int, lower: int | None) -> Iterator[Difference]:
+def compare_upper(upper: int, lower: int | None, marks: Marks = OVERLAY_MARKS) -> Iterator[Difference]:
     """Yield how the upper directory ``upper`` changes the tree ``lower`` (None: nothing is below)."""
-    stack = [_Level(b"", iter(list_at(upper, b"")), below=lower is not None)]
+    top = _Level(b"", iter(()), below=lower is not None)
+    _read_upper(top, upper, lower, marks)
+    stack = [top]
     while stack:
         level = stack[-1]
         for name, status in level.entries:
             path = level.path + b"/" + name
             old = _visible(lower, path) if level.below and lower is not None else None
-            if is_whiteout(status):
-                if old is not None:
-                    level.gone.append(path)
-            elif not stat.S_ISDIR(status.st_mode):
+            if not stat.S_ISDIR(status.st_mode):
                 yield _difference(path, status, old, held=True)
             else:
                 deeper, held = _Level(path, iter(()), below=False), True
-                entries = list_at(upper, path)
-                deeper.entries = iter(entries)
                 if old is not None and lower is not None and stat.S_ISDIR(old.st_mode):
                     deeper.below = True
-                    deeper.opaque = level.opaque or _is_opaque(upper, path)
-                    if deeper.opaque:
-                        deeper.gone = _missing(path, list_at(lower, path), entries)
+                    deeper.opaque = level.opaque or marks.is_opaque(upper, path)
                     held = _directory_differs(upper, lower, path, status, old)
+                _read_upper(deeper, upper, lower, marks)
                 yield _difference(path, status, old, held=held)
                 stack.append(deeper)
                 break
@@ -160,6 +156,19 @@ def _keep(differences: Sequence[Difference], wanted: Sequence[bool]) -> list[Dif
     return kept
 
 
+def _read_upper(level: _Level, upper: int, lower: int | None, marks: Marks) -> None:
+    """Fill ``level`` with what is in its directory of ``upper``, and with what the marks there take away."""
+    entries, gone = marks.read(upper, level.path)
+    level.entries = iter(entries)
+    if not level.below or lower is None:
+        return
+    if level.opaque:
+        level.gone = _missing(level.path, list_at(lower, level.path), entries)
+    else:
+        paths = (level.path + b"/" + name for name in gone)
+        level.gone = [path for path in paths if _visible(lower, path) is not None]
+
+
 def _pair(new: int, old: int | None, path: bytes, *, below: bool) -> _Level:
     entries = list_at(new, path)
     before = list_at(old, path) if below and old is not None else []
@@ -253,16 +262,3 @@ def _xattrs(tree: int, path: bytes) -> dict[str, bytes]:
         return content_xattrs(fd)
     finally:
         os.close(fd)
-
-
-def _is_opaque(upper: int, path: bytes) -> bool:
-    try:
-        fd = open_at(upper, path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            return os.getxattr(fd, OPAQUE) == b"y"
-        finally:
-            os.close(fd)
-    except OSError as error:
-        if error.errno != errno.ENODATA and error.errno not in GONE:
-            raise
-        return False

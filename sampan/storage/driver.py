@@ -4,7 +4,7 @@ A driver stacks layers into root file systems. It returns ``Mount`` values and n
 what is in a layer (tar, whiteouts) is read and written by ``storage.unpack`` and ``storage.pack``.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import Enum, IntEnum
@@ -15,6 +15,7 @@ from sampan.base.errors import Conflict, NotFound
 from sampan.kernel.mount import Mount
 
 KEY_LIMIT: Final = 200
+NO_OPTIONS: Final[Mapping[str, str]] = {}
 
 
 class SnapshotNotFound(NotFound):
@@ -119,17 +120,31 @@ class SnapshotDriver(Protocol):
 
     name: ClassVar[str]
 
-    def __init__(self, root: Path) -> None:
-        """Open the driver's part of the storage root ``root``, creating it if it is not there."""
+    others: ClassVar[frozenset[str]]
+    """What lies beside the snapshots' folders in the driver's: names."""
+
+    options: ClassVar[Mapping[str, str]]
+    """What ``--storage-opt`` may set, by Docker's names, each with a line on what it does."""
+
+    def __init__(self, root: Path, options: Mapping[str, str] = NO_OPTIONS) -> None:
+        """Open the driver's part of the storage root ``root``, creating it if it is not there.
+
+        Raises InvalidParameter, with the name, for an option that has no such value.
+        """
 
     @classmethod
-    def supported(cls, root: Path) -> str | None:
+    def supported(cls, root: Path, options: Mapping[str, str] = NO_OPTIONS) -> str | None:
         """Return why the driver cannot work on ``root``, or None when it can."""
 
-    def prepare(self, key: str, parent: str | None) -> Sequence[Mount]:
+    def check_size(self, size: int) -> None:
+        """Raise InvalidParameter, in Docker's words, if no snapshot can be limited to ``size`` bytes here."""
+
+    def prepare(self, key: str, parent: str | None, *, size: int = 0) -> Sequence[Mount]:
         """Create active snapshot ``key`` over ``parent`` (None: empty) and return its mounts.
 
-        Raises SnapshotExists, SnapshotNotFound (the parent), SnapshotInUse (the parent is not committed).
+        ``size`` is the most, in bytes, that it may hold: of its own, or parents included where they are one
+        with it (btrfs, zfs, devicemapper); 0: what the daemon's options say. Raises SnapshotExists,
+        SnapshotNotFound (the parent), SnapshotInUse (the parent is not committed), and as ``check_size``.
         """
 
     def view(self, key: str, parent: str | None) -> Sequence[Mount]:
@@ -173,17 +188,22 @@ class SnapshotDriver(Protocol):
 
 
 @runtime_checkable
-class HasOthers(Protocol):
-    """A driver that keeps other things beside its snapshots' folders, ``<root>/<driver>/<entry>``."""
+class NeedsAttaching(Protocol):
+    """A driver whose mounts need something before they can be done: a block device for instance.
 
-    others: ClassVar[frozenset[str]]
+    Both calls are idempotent, and block.
+    """
+
+    def attach(self, key: str) -> None:
+        """Bring up what the mounts of active snapshot or view ``key`` need. Raises SnapshotNotFound."""
+
+    def detach(self, key: str) -> None:
+        """Take down what ``attach`` brought up, unless it is in use still; an unknown ``key`` is no error."""
 
 
 @runtime_checkable
-class HasExactSizes(Protocol):
-    """A driver whose ``usage`` of a layer is always what ``unpack`` said of it, not a comparison.
+class HoldsHost(Protocol):
+    """A driver that holds something of the host as long as it is in use: a pool, a loop device."""
 
-    Of the others that is so for layers without a parent only.
-    """
-
-    exact_sizes: ClassVar[bool]
+    def close(self) -> None:
+        """Give back what no mounted snapshot needs; the next to open the driver takes it anew. Blocks."""

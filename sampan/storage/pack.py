@@ -15,6 +15,7 @@ from sampan.base.errors import InvalidParameter
 from sampan.kernel.fs import OPEN_DIR, data_segments
 from sampan.storage.compare import held_only, without
 from sampan.storage.driver import ChangeKind, Delta, Difference
+from sampan.storage.marks import WHITEOUT
 from sampan.storage.tar_header import (
     BLOCK,
     BLOCK_DEVICE,
@@ -31,7 +32,6 @@ from sampan.storage.tar_header import (
     sparse_head,
 )
 from sampan.storage.tree import GONE, content_xattrs, open_at, walk
-from sampan.storage.unpack import WHITEOUT
 
 _CHUNK: Final = 1 << 18
 _ZEROS: Final = bytes(_CHUNK)

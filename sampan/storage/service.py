@@ -4,25 +4,24 @@ Whatever makes, mounts or reads trees runs in threads: to unmount, the kernel ma
 """
 
 import asyncio
-import errno
 import logging
 import os
 import threading
-from collections.abc import AsyncIterator, Collection, Generator, Iterable, Iterator
+from collections.abc import AsyncIterator, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from sampan.base import faults
 from sampan.base.errors import HostFailure
 from sampan.base.threads import blocking
-from sampan.kernel.mount import is_mount_point, mount, umount
+from sampan.kernel.mount import is_mount_point
 from sampan.storage.catalogue import folder_of
 from sampan.storage.choice import open_driver
 from sampan.storage.compare import shown_only, without
 from sampan.storage.driver import (
+    NO_OPTIONS,
     Change,
-    HasExactSizes,
-    HasOthers,
+    HoldsHost,
     Kind,
     Snapshot,
     SnapshotDriver,
@@ -30,6 +29,8 @@ from sampan.storage.driver import (
     SnapshotNotFound,
     Usage,
 )
+from sampan.storage.mounting import put_on, take_off, underlying
+from sampan.storage.options import container_size, parse_options
 from sampan.storage.pack import pack_delta, pack_tree
 from sampan.storage.tar_reader import Source, TarReader
 from sampan.storage.tree import opened
@@ -37,7 +38,6 @@ from sampan.storage.unpack import Applied, unpack
 
 _log = logging.getLogger(__name__)
 _TRANSIENT = ("apply-", "view-")
-_OTHERS = frozenset({"l"})  # what lies beside the snapshots in the folders of those that say nothing
 
 
 class StorageService:
@@ -47,8 +47,9 @@ class StorageService:
     parallel, calls for one key one after the other. Raises as ``open_driver``.
     """
 
-    def __init__(self, root: Path, *, driver: str | None = None) -> None:
-        self.driver: SnapshotDriver = open_driver(root, driver)
+    def __init__(self, root: Path, *, driver: str | None = None, options: Sequence[str] = ()) -> None:
+        """``options`` are the driver's, as ``--storage-opt`` gives them."""
+        self.driver: SnapshotDriver = open_driver(root, driver, parse_options(options))
         self._root = root
         self._locks = _KeyLocks()
         # Mounting state is shared with worker threads (export), hence no asyncio lock.
@@ -71,18 +72,24 @@ class StorageService:
             return False
         return True
 
-    async def prepare(self, key: str, parent: str | None) -> None:
+    def check_options(self, options: Mapping[str, str]) -> None:
+        """Raise InvalidParameter, in Docker's words, if a container cannot have its storage ``options``."""
+        if size := container_size(options):
+            self.driver.check_size(size)
+
+    async def prepare(self, key: str, parent: str | None, *, options: Mapping[str, str] = NO_OPTIONS) -> None:
         """Create the active snapshot ``key`` over the committed ``parent`` (None: empty).
 
-        Raises SnapshotExists, SnapshotNotFound (the parent); HostFailure if the disk fails.
+        ``options`` are the container's own, as ``--storage-opt`` gives them. Raises SnapshotExists,
+        SnapshotNotFound (the parent), as ``check_options``; HostFailure if the disk fails.
         """
         async with self._locks.hold(key):
-            await blocking(self._prepare, key, parent)
+            await blocking(self._prepare, key, parent, container_size(options))
 
-    async def open(self, key: str, parent: str | None) -> Path:
-        """Create the active snapshot ``key`` over ``parent`` unless it is there, then do as ``mount``."""
+    async def open(self, key: str, parent: str | None, *, options: Mapping[str, str] = NO_OPTIONS) -> Path:
+        """Create the active snapshot ``key`` as ``prepare`` unless it is there, then do as ``mount``."""
         async with self._locks.hold(key):
-            return await blocking(self._open, key, parent)
+            return await blocking(self._open, key, parent, container_size(options))
 
     async def mount(self, key: str) -> Path:
         """Mount the active snapshot ``key``, if it is not mounted yet, and return its root directory."""
@@ -147,8 +154,7 @@ class StorageService:
 
     def remeasure(self, keys: Iterable[str]) -> dict[str, Usage]:
         """Measure committed snapshots anew, those whose size must be what ``apply`` said of it; blocking."""
-        exact = isinstance(self.driver, HasExactSizes) and self.driver.exact_sizes
-        chosen = [key for key in keys if self.exists(key) and (exact or self.driver.find(key).parent is None)]
+        chosen = [key for key in keys if self.exists(key) and self.driver.find(key).parent is None]
         for key in chosen:
             self._measured.pop(key, None)
         return self.measure(chosen)
@@ -157,8 +163,7 @@ class StorageService:
         """Return the folder of each snapshot, and what else of the driver's lies beside them, by path."""
         home = self._root / self.driver.name
         snapshots = {str(home / folder_of(snapshot.key)): snapshot for snapshot in self.driver.walk()}
-        own = self.driver.others if isinstance(self.driver, HasOthers) else _OTHERS
-        return snapshots, {str(self._root / "driver"), *(str(home / name) for name in own)}
+        return snapshots, {str(self._root / "driver"), *(str(home / name) for name in self.driver.others)}
 
     def in_use(self, key: str) -> bool:
         """Tell whether ``key`` is mounted for somebody."""
@@ -192,7 +197,9 @@ class StorageService:
         key = f"apply-{os.urandom(8).hex()}"
         try:
             with _translated(f"unpack layer {chain_id}"):
-                applied = unpack(self.driver.prepare(key, parent), tar)
+                self.driver.prepare(key, parent)
+                with underlying(self.driver, key) as steps:
+                    applied = unpack(steps, tar)
                 faults.point("storage.apply")
                 try:
                     self.driver.commit(chain_id, key)
@@ -254,15 +261,17 @@ class StorageService:
         return removed
 
     async def close(self) -> None:
-        """Nothing is held between calls: containers that run on keep their mounts."""
+        """Give back what the driver holds; containers that run on keep their mounts, and what those need."""
+        if isinstance(self.driver, HoldsHost):
+            await blocking(self.driver.close)
 
-    def _prepare(self, key: str, parent: str | None) -> None:
+    def _prepare(self, key: str, parent: str | None, size: int) -> None:
         with _translated(f"prepare snapshot {key}"):
-            self.driver.prepare(key, parent)
+            self.driver.prepare(key, parent, size=size)
 
-    def _open(self, key: str, parent: str | None) -> Path:
+    def _open(self, key: str, parent: str | None, size: int) -> Path:
         if not self.exists(key):
-            self._prepare(key, parent)
+            self._prepare(key, parent, size)
         return self._keep(key)
 
     def _keep(self, key: str) -> Path:
@@ -315,30 +324,13 @@ class StorageService:
         """Mount ``key`` unless it is; ``_mounting`` is held."""
         self._mounts += 1
         self._measured.pop(key, None)
-        steps = self.driver.mounts(key)
-        target = steps[-1].target
-        if is_mount_point(target):
-            return target
         with _translated(f"mount snapshot {key}"):
-            try:
-                for step in steps:
-                    _log.debug("%s", step)
-                    mount(step)
-            except OSError:
-                for step in reversed(steps):
-                    _take_off(step.target)
-                raise
-        return target
+            return put_on(self.driver, key)
 
     def _unmount(self, key: str) -> None:
         """Unmount ``key`` wherever it is mounted; ``_mounting`` is held."""
-        try:
-            steps = self.driver.mounts(key)
-        except SnapshotNotFound:
-            return
         with _translated(f"unmount snapshot {key}"):
-            for step in reversed(steps):
-                _take_off(step.target)
+            take_off(self.driver, key)
 
     @contextmanager
     def shown(self, key: str) -> Iterator[str]:
@@ -404,14 +396,3 @@ def _translated(what: str) -> Iterator[None]:
     except OSError as error:
         place = f" ({os.fsdecode(error.filename)})" if error.filename else ""
         raise HostFailure(f"cannot {what}: {error.strerror or error}{place}") from error
-
-
-def _take_off(target: str) -> None:
-    """Unmount everything stacked at ``target``; what is busy goes when its last user goes."""
-    while is_mount_point(target):
-        try:
-            umount(target)
-        except OSError as error:
-            if error.errno != errno.EBUSY:
-                raise
-            umount(target, lazy=True)

@@ -16,8 +16,10 @@ from sampan.base.errors import HostFailure
 from sampan.kernel.fs import OPEN_DIR, remove_tree, set_xattr
 from sampan.kernel.mount import Mount
 from sampan.storage.copy import copy_entry
-from sampan.storage.overlay import PRIVATE_XATTRS, is_whiteout, layers_of, open_stack
+from sampan.storage.marks import META, OPAQUE_NAME, WHITEOUT, overlay_to_aufs
+from sampan.storage.overlay import PRIVATE_XATTRS, is_whiteout
 from sampan.storage.places import Place, Places, status_in
+from sampan.storage.stacks import AUFS_TYPE, layers_of, open_lowers
 from sampan.storage.tar_header import (
     BLOCK_DEVICE,
     CHARACTER_DEVICE,
@@ -33,9 +35,6 @@ from sampan.storage.tar_header import (
 from sampan.storage.tar_reader import Source, TarReader
 from sampan.storage.tree import content_xattrs, list_directory, measure, open_at, opened
 
-WHITEOUT: Final = b".wh."
-_META: Final = b".wh..wh."
-_OPAQUE_NAME: Final = b".wh..wh..opq"
 _AUFS_LINKS: Final = b".wh..wh.plnk"
 
 _NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -65,21 +64,24 @@ class Applied:
 
 
 def unpack(mounts: Sequence[Mount], source: Source) -> Applied:
-    """Apply the tar stream ``source`` to the active snapshot that ``mounts`` would show; it is not mounted.
+    """Apply the tar stream ``source`` to the active snapshot that ``mounts`` would show.
 
+    The last of them, which shows its root, is not mounted; what is before it must be (``storage.mounting``).
     ``source`` is read to its end. Raises BadArchive, naming the entry, and HostFailure if the disk fails; the
     snapshot is then in no defined state and is to be removed.
     """
     last = mounts[-1]
     layers = layers_of(last)
-    upper_path, lowers = layers if layers is not None else (last.source, [])
     try:
-        with opened(upper_path) as upper, open_stack(lowers, last.target) as lower:
+        with opened(layers[0] if layers else last.source) as upper, open_lowers(last) as lower:
             unpacker = _Unpacker(upper, lower)
             try:
-                return unpacker.run(TarReader(source))
+                applied = unpacker.run(TarReader(source))
             finally:
                 unpacker.places.close()
+            if last.type == AUFS_TYPE:
+                overlay_to_aufs(upper)
+            return applied
     except OSError as error:
         raise HostFailure(f"cannot unpack the layer: {error.strerror or error}") from error
 
@@ -129,7 +131,7 @@ class _Unpacker:
         if base[:4] == WHITEOUT:
             self._whiteout(reader, entry, above, base)
             return
-        if name.startswith(_META):  # something in a directory of AUFS
+        if name.startswith(META):  # something in a directory of AUFS
             self._aufs(reader, entry, name)
             return
         if not base:
@@ -314,9 +316,9 @@ class _Unpacker:
     # --- what the layer takes away ---
 
     def _whiteout(self, reader: TarReader, entry: Entry, above: bytes, base: bytes) -> None:
-        if base == _OPAQUE_NAME:
+        if base == OPAQUE_NAME:
             self._delete_below(self.places.find(above))
-        elif base.startswith(_META):
+        elif base.startswith(META):
             self._aufs(reader, entry, base)
         elif (name := base[len(WHITEOUT) :]) in (b"", b".", b".."):
             raise BadArchive(f"{shown(entry.name)}: a whiteout of nothing")

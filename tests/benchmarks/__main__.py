@@ -103,7 +103,7 @@ def _prepare(folder: Path, engines: Sequence[Engine], results: Results, options:
     for engine in engines:
         engine.call(engine.ensure_image, BUSYBOX, small)
     lines = images.lines(folder, 8 << 20)
-    return Bench(engines, results, options.rounds, archive, _image_name(archive), lines)
+    return Bench(engines, results, options.rounds, folder, archive, _image_name(archive), lines)
 
 
 def _link(source: Path, target: Path) -> None:

@@ -19,14 +19,16 @@ now = time.perf_counter
 
 @dataclass
 class Bench:
-    """A run of the harness; ``archive`` is the large image, ``image`` its name, ``lines`` a file for logs.
+    """A run of the harness.
 
+    ``folder`` is for files, ``archive`` the large image, ``image`` its name, ``lines`` a file for logs.
     ``others`` are peers that are no engines; whoever measures them adds them.
     """
 
     engines: Sequence[Engine]
     results: Results
     rounds: int
+    folder: Path
     archive: Path
     image: str
     lines: Path

@@ -37,6 +37,21 @@ def _phases(network: str, target: Target | None) -> list[Figure]:
 
 
 _PEAK: Final = Target("itself", 100, "≤ 100 MiB")
+
+
+def _storage() -> list[Figure]:
+    titles = ("overlay2", "btrfs", "vfs with reflinks", "fuse-overlayfs")
+    twice = Target("itself", 2, "≤ 2 × overlay2")
+    return [
+        *(Figure(f"start on {title}", f"start of a container on {title}", "ms") for title in titles),
+        *(Figure(f"start on {title}, ratio", f"{title}: of overlay2's", "×", twice) for title in titles[1:]),
+        Figure(
+            "start layers", "start, image of 125 layers", "ms", Target("docker", 1 / 2, "≤ 1/2 of docker")
+        ),
+        Figure("copy-up", "first byte written to a file of 1 GiB", "s", Target("docker", 1, "≤ docker")),
+    ]
+
+
 PHASES: Final = ("create", "start", "wait", "remove")
 NETWORKS: Final = ("bridge", "none", "host")
 FIGURES: Final = (
@@ -145,6 +160,7 @@ FIGURES: Final = (
     ),
     Figure("volume clone", "clone of 1 GiB on btrfs", "ms", Target("itself", 50, "≤ 50 ms")),
     Figure("volume snapshot", "snapshot of 1 GiB on btrfs", "ms", Target("itself", 50, "≤ 50 ms")),
+    *_storage(),
     Figure("ping", "GET /_ping", "µs"),
     Figure("ping rate 1", "GET /_ping, one connection", "1/s", more_is_better=True),
     Figure("ping rate 16", "GET /_ping, 16 connections", "1/s", more_is_better=True),

@@ -13,6 +13,7 @@ from benchmarks.figures import NETWORKS, PHASES
 from benchmarks.http import Failed, rate
 from benchmarks.registries import registry
 from benchmarks.scale import scale
+from benchmarks.storage import storage
 from benchmarks.transfer import list_images, transfer
 
 _LOG_REPEAT: Final = 8  # so often the file of lines is written out
@@ -143,4 +144,5 @@ GROUPS: Final[Mapping[str, Callable[[Bench], None]]] = {
     "volumes": volumes,
     "transfer": transfer,
     "images": list_images,
+    "storage": storage,
 }

@@ -56,7 +56,7 @@ def large(folder: Path, cache: Path) -> Path:
     missing = LARGE_SIZE - sum(layer.stat().st_size for layer in layers)
     if missing > 0:
         layers.append(_generated(9, max(1, missing // 66000), 65536, folder / "layer9"))
-    return _archive(layers, folder / "large.tar")
+    return archive(layers, folder / "large.tar")
 
 
 def one_more_layer(archive: Path, path: Path, name: str) -> Path:
@@ -165,8 +165,8 @@ def _generated(seed: int, files: int, size: int, path: Path) -> Path:
     return path
 
 
-def _archive(layers: list[Path], path: Path) -> Path:
-    """Put ``layers`` into an archive, and remove them."""
+def archive(layers: list[Path], path: Path, name: str = LARGE) -> Path:
+    """Put ``layers`` into the archive of an image ``name`` at ``path``, and remove them."""
     digests = []
     for layer in layers:
         with layer.open("rb") as file:
@@ -175,11 +175,11 @@ def _archive(layers: list[Path], path: Path) -> Path:
     config = json.dumps(document).encode()
     image = hashlib.sha256(config).hexdigest()
     names = [f"{digest}/layer.tar" for digest in digests]
-    manifest = [{"Config": f"{image}.json", "RepoTags": [LARGE], "Layers": names}]
-    with tarfile.open(path, "w") as archive:
-        for name, layer in zip(names, layers, strict=True):
-            archive.add(layer, name)
+    manifest = [{"Config": f"{image}.json", "RepoTags": [name], "Layers": names}]
+    with tarfile.open(path, "w") as tar:
+        for place, layer in zip(names, layers, strict=True):
+            tar.add(layer, place)
             layer.unlink()
-        _add(archive, f"{image}.json", config)
-        _add(archive, "manifest.json", json.dumps(manifest).encode())
+        _add(tar, f"{image}.json", config)
+        _add(tar, "manifest.json", json.dumps(manifest).encode())
     return path

@@ -30,22 +30,27 @@ exec "$@"
 
 
 @contextlib.contextmanager
-def sampan(folder: Path, programs: Path) -> Iterator[list[Engine]]:
-    """Yield this engine, once by its own command line and, if there is one, by docker's."""
+def sampan(
+    folder: Path, programs: Path, *flags: str, data_root: Path | None = None
+) -> Iterator[list[Engine]]:
+    """Yield this engine, once by its own command line and, if there is one, by docker's.
+
+    ``flags`` are more of the daemon's; its data lies in ``folder``, unless there is a ``data_root``.
+    """
     folder.mkdir()
     socket, parent = folder / "s.sock", f"/bench-{os.getpid()}-sampan"
     settings = folder / "daemon.json"
     settings.write_text("{}")
     options = {
         "--host": f"unix://{socket}",
-        "--data-root": folder / "data",
+        "--data-root": data_root or folder / "data",
         "--exec-root": folder / "exec",
         "--pidfile": folder / "pid",
         "--config-file": settings,
         "--cgroup-parent": parent,
         "--log-level": "warn",
     }
-    command = [str(_ISOLATED), str(programs / "sampand")]
+    command = [str(_ISOLATED), str(programs / "sampand"), *flags]
     for name, value in options.items():
         command += [name, str(value)]
     home = {**os.environ, "HOME": str(folder)}

@@ -3,8 +3,10 @@
 import io
 import json
 import os
+import signal
 import stat
 import subprocess
+import sys
 import tarfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -13,48 +15,55 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.daemon import CHECKOUT
+from support.disks import PLACES, Disks, Place, give_back, helpers, loop_files
 from support.layers import CAPABILITY, MTIME, Layer, saved_layers
 from support.shared import shared
 from support.trees import describe
 
 from sampan.base.errors import Conflict, InvalidParameter, NotFound
-from sampan.kernel.mount import mount, mounts, umount
+from sampan.kernel.mount import mounts
 from sampan.storage.compare import shown_only
 from sampan.storage.driver import Kind, SnapshotDriver
-from sampan.storage.drivers import DRIVERS
+from sampan.storage.mounting import put_on, take_off, underlying
 from sampan.storage.pack import pack_delta, pack_tree
 from sampan.storage.tree import opened
 from sampan.storage.unpack import Applied, unpack
 
 pytestmark = pytest.mark.root
 
+OTHERS = {"l", "devicemapper"}  # what drivers keep besides snapshots
+
 
 class Lab:
     """A driver with the few steps that tests repeat."""
 
-    def __init__(self, driver: SnapshotDriver, root: Path) -> None:
-        self.driver = driver
+    def __init__(self, place: Place, root: Path) -> None:
+        self.place = place
         self.root = root
+        self.driver = place.kind(root, place.options)
+
+    def reopened(self) -> SnapshotDriver:
+        """Return another driver on the same root, as the next daemon has it."""
+        return self.place.kind(self.root, self.place.options)
 
     def layer(self, name: str, parent: str | None, layer: Layer | bytes) -> Applied:
         """Commit the tar ``layer`` as ``name``."""
         data = layer if isinstance(layer, bytes) else layer.bytes()
         key = f"work-{uuid.uuid4().hex}"
-        applied = unpack(self.driver.prepare(key, parent), io.BytesIO(data))
+        self.driver.prepare(key, parent)
+        with underlying(self.driver, key) as steps:
+            applied = unpack(steps, io.BytesIO(data))
         self.driver.commit(name, key)
         return applied
 
     @contextmanager
     def mounted(self, key: str) -> Iterator[Path]:
         """Yield the root directory of ``key``."""
-        steps = self.driver.mounts(key)
-        for step in steps:
-            mount(step)
         try:
-            yield Path(steps[-1].target)
+            yield Path(put_on(self.driver, key))
         finally:
-            for step in reversed(steps):
-                umount(step.target)
+            take_off(self.driver, key)
 
     @contextmanager
     def viewed(self, name: str | None) -> Iterator[Path]:
@@ -92,16 +101,36 @@ def _descriptors() -> int:
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
-@pytest.fixture(params=DRIVERS, ids=lambda d: d.name)
-def lab(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lab]:
-    kind: type[SnapshotDriver] = request.param
-    if (reason := kind.supported(tmp_path)) is not None:
-        pytest.skip(f"{kind.name}: {reason}")
-    before = mounts()
-    descriptors = _descriptors()
-    yield Lab(kind(tmp_path), tmp_path)
+@pytest.fixture(scope="session")
+def disks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Disks]:
+    """The file systems that drivers are tried on."""
+    found = Disks(tmp_path_factory.mktemp("disks"))
+    yield found
+    found.close()
+
+
+def open_lab(place: Place, disks: Disks, folder: Path) -> Lab:
+    """Return a lab for ``place``; skip the test where there can be none."""
+    root = disks.root(place.disk) if place.disk else folder
+    if (reason := place.kind.supported(root, place.options)) is not None:
+        pytest.skip(f"{place.id}: {reason}")
+    return Lab(place, root)
+
+
+@pytest.fixture(params=PLACES, ids=lambda place: place.id)
+def lab(request: pytest.FixtureRequest, disks: Disks, tmp_path: Path) -> Iterator[Lab]:
+    if request.param.disk:
+        disks.root(request.param.disk)  # mounted before the look at what is mounted
+    loops, before, descriptors, programs = loop_files(), mounts(), _descriptors(), helpers()
+    lab = open_lab(request.param, disks, tmp_path)
+    yield lab
     assert mounts() == before
     assert _descriptors() == descriptors
+    give_back(lab.driver)
+    left = {p.name for p in (lab.root / lab.driver.name).iterdir()}
+    assert left <= OTHERS
+    assert loop_files() == loops
+    assert helpers() <= programs
 
 
 @pytest.fixture(scope="session")
@@ -198,7 +227,7 @@ def test_what_is_not_there_or_there_already(lab: Lab) -> None:
     with pytest.raises(NotFound, match="two"):
         lab.driver.diff("two", None)
     assert {s.key for s in lab.driver.walk()} == {"sha256:a", "one"}
-    assert [p.name for p in lab.root.iterdir()] == [lab.driver.name]
+    assert {p.name for p in lab.root.iterdir()} <= {lab.driver.name}
 
 
 @pytest.mark.parametrize("key", ["", ".", "..", "a/b", "../x", ".hidden", "a\nb", "x" * 201, "l\0"])
@@ -218,7 +247,8 @@ def test_removal_is_idempotent_and_refuses_parents(lab: Lab) -> None:
     lab.driver.remove("sha256:a")
     assert list(lab.driver.walk()) == []
     home = lab.root / lab.driver.name
-    assert [p for p in home.rglob("*") if p.name != "l"] == []
+    assert {p.name for p in home.iterdir()} <= OTHERS
+    assert list(home.glob("l/*")) == []
 
 
 def test_walk_lists_parents_first_and_survives_a_restart(lab: Lab) -> None:
@@ -228,7 +258,7 @@ def test_walk_lists_parents_first_and_survives_a_restart(lab: Lab) -> None:
     lab.driver.prepare("container", "sha256:a")
     before = list(lab.driver.walk())
     assert [s.key for s in before] == ["sha256:z", "sha256:m", "sha256:a", "container"]
-    again = type(lab.driver)(lab.root)
+    again = lab.reopened()
     assert set(again.walk()) == set(before)
     assert [s.key for s in again.walk()].index("sha256:z") < [s.key for s in again.walk()].index("sha256:a")
     assert again.mounts("container") == lab.driver.mounts("container")
@@ -246,8 +276,8 @@ def test_usage_counts_own_data_and_hard_links_once(lab: Lab) -> None:
         (path / "dir").mkdir()
     after = lab.driver.usage("one")
     assert after.size - before.size == 5000
-    assert after.inodes - before.inodes == 2
-    assert after.disk - before.disk >= 8192
+    assert 2 <= after.inodes - before.inodes <= 4  # fuse-overlayfs puts two notes into each new directory
+    assert after.disk - before.disk >= 4096
 
 
 def test_what_a_crash_left_is_swept(lab: Lab) -> None:
@@ -259,15 +289,16 @@ def test_what_a_crash_left_is_swept(lab: Lab) -> None:
     (home / "broken").mkdir()
     (home / "broken/snapshot.json").write_text("{")
     (home / "empty").mkdir()
-    again = type(lab.driver)(lab.root)
+    again = lab.reopened()
     assert [s.key for s in again.walk()] == ["sha256:a"]
     assert sorted(again.sweep()) == [".gone-456", ".new-123", "broken", "empty"]
     assert not {".new-123", ".gone-456", "broken", "empty"} & {p.name for p in home.iterdir()}
     again.prepare("one", "sha256:a")
+    lab.driver = again
 
 
 def test_many_layers(lab: Lab) -> None:
-    count = 200 if lab.driver.name == "overlay2" else 20  # copies would take long
+    count = min(getattr(lab.driver, "max_layers", 20), 100)  # copies would take long
     parent = None
     for number in range(count):
         name = f"sha256:{number:064x}"
@@ -430,7 +461,10 @@ def test_holes_stay_holes(lab: Lab) -> None:
 def test_a_name_that_would_delete_cannot_be_in_a_layer(lab: Lab) -> None:
     lab.driver.prepare("one", None)
     with lab.mounted("one") as path:
-        (path / ".wh.innocent").write_text("x")
+        try:
+            (path / ".wh.innocent").write_text("x")
+        except OSError:
+            return  # the file system itself wants no such name
     with pytest.raises(InvalidParameter, match=r"\.wh\.innocent"):
         lab.diff("one", None)
 
@@ -639,15 +673,18 @@ def test_the_torture_image(lab: Lab, torture: Path) -> None:
     assert found == expected
 
 
-def test_both_ways_of_comparing_agree(tmp_path: Path) -> None:
+def test_all_ways_of_comparing_agree(disks: Disks, tmp_path: Path) -> None:
     """The layer that a container's changes make does not depend on the driver."""
-    layers = []
-    for kind in DRIVERS:
-        if (reason := kind.supported(tmp_path)) is not None:
-            pytest.skip(f"{kind.name}: {reason}")
-        root = tmp_path / kind.name
-        root.mkdir()
-        lab = Lab(kind(root), root)
+    layers: dict[str, bytes] = {}
+    for place in PLACES:
+        try:
+            root = disks.root(place.disk) if place.disk else tmp_path / place.id
+        except pytest.skip.Exception:
+            continue
+        root.mkdir(exist_ok=True)
+        if place.kind.supported(root, place.options) is not None:
+            continue
+        lab = Lab(place, root)
         lab.layer("sha256:a", None, BASE)
         lab.driver.prepare("one", "sha256:a")
         with lab.mounted("one") as path:
@@ -658,7 +695,94 @@ def test_both_ways_of_comparing_agree(tmp_path: Path) -> None:
             (path / "gone").rmdir()
             (path / "gone").mkdir()
             (path / "keep").write_text("other")
-            for place in ("usr/lib", "usr/lib/d", "usr/lib/d/x", "gone", "keep", "usr", "."):
-                os.utime(path / place, ns=(0, 1_600_000_000_000_000_001))
-        layers.append(lab.diff("one", "sha256:a"))
-    assert len(set(layers)) == 1
+            for where in ("usr/lib", "usr/lib/d", "usr/lib/d/x", "gone", "keep", "usr", "."):
+                os.utime(path / where, ns=(0, 1_600_000_000_000_000_001))
+        layers[place.id] = lab.diff("one", "sha256:a")
+        give_back(lab.driver)
+    assert len(layers) > 1
+    listings = {name: _listing(layer) for name, layer in layers.items()}
+    first = next(iter(listings.values()))
+    assert listings == dict.fromkeys(listings, first)
+    assert len(set(layers.values())) == 1
+
+
+def _listing(layer: bytes) -> list[tuple[str, bytes, int, int, dict[str, str]]]:
+    with tarfile.open(fileobj=io.BytesIO(layer)) as tar:
+        return [(m.name, m.type, m.size, m.mode, dict(m.pax_headers)) for m in tar]
+
+
+# --- limits, and the host's mishaps ---
+
+
+def test_a_limit_holds_or_is_refused(lab: Lab) -> None:
+    lab.layer("sha256:a", None, BASE)
+    limit = 500 << 20 if lab.driver.name == "devicemapper" else 20 << 20
+    try:
+        lab.driver.check_size(limit)
+    except InvalidParameter:
+        with pytest.raises(InvalidParameter):
+            lab.driver.prepare("one", "sha256:a", size=limit)
+        assert [s.key for s in lab.driver.walk()] == ["sha256:a"]
+        return
+    lab.driver.prepare("one", "sha256:a", size=limit)
+    lab.driver.prepare("free", "sha256:a")
+    with lab.mounted("one") as path:
+        with pytest.raises(OSError, match=r"quota exceeded|No space left"):
+            _fill(path / "big", limit + (64 << 20))
+        (path / "big").unlink()
+    lab.driver.commit("sha256:b", "one")
+    lab.driver.prepare("two", "sha256:b")
+    with lab.mounted("two") as path:
+        (path / "small").write_text("x")
+    with lab.mounted("free") as path:
+        (path / "small").write_text("x")
+
+
+def _fill(path: Path, size: int) -> None:
+    with path.open("wb", buffering=0) as file:
+        for _ in range(size >> 20):
+            file.write(os.urandom(1 << 16) * 16)
+            os.fdatasync(file.fileno())
+
+
+KILLED = """
+import io, sys
+from sampan.base import faults
+from sampan.kernel.mount import umount
+from sampan.storage.mounting import underlying
+from sampan.storage.unpack import unpack
+from sampan.storage.drivers import DRIVERS
+root, driver, options, point = sys.argv[1], sys.argv[2], eval(sys.argv[3]), sys.argv[4]
+from pathlib import Path
+driver = next(d for d in DRIVERS if d.name == driver)(Path(root), options)
+driver.prepare("kept", "sha256:a")
+if point != "inside":
+    faults.arm(point, "kill")
+driver.prepare("work", "sha256:a")
+with underlying(driver, "work") as steps:
+    unpack(steps, io.BytesIO(sys.stdin.buffer.read()))
+    if point == "inside":
+        faults.arm("here", "kill")
+        faults.point("here")
+driver.commit("sha256:b", "work")
+driver.remove("sha256:b")
+"""
+
+
+@pytest.mark.parametrize("point", ["storage.create", "inside", "storage.commit", "storage.remove"])
+def test_a_daemon_killed_in_the_middle(lab: Lab, point: str) -> None:
+    lab.layer("sha256:a", None, BASE)
+    layer = Layer().add("new", b"new").bytes()
+    command = [sys.executable, "-c", KILLED, str(lab.root), lab.driver.name, repr(lab.place.options), point]
+    killed = subprocess.run(command, input=layer, cwd=CHECKOUT, check=False, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    again = lab.reopened()
+    again.sweep()
+    for key in ("work", "sha256:b"):
+        take_off(again, key)
+        again.remove(key)
+    if point != "storage.create":
+        assert [s.key for s in again.walk()] == ["sha256:a", "kept"]
+    lab.driver = again
+    lab.layer("sha256:b", "sha256:a", layer)
+    assert lab.tree("sha256:b")["new"]["text"] == "new"

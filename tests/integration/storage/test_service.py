@@ -174,7 +174,7 @@ async def test_a_mount_that_fails_leaves_nothing(storage: StorageService, base: 
     await storage.prepare("box", base)
     target = Path(storage.driver.mounts("box")[-1].target)
     target.rmdir()
-    with pytest.raises(HostFailure, match="cannot mount snapshot box: No such file or directory"):
+    with pytest.raises(HostFailure, match=r"cannot mount snapshot box: .*No such file or directory"):
         await storage.mount("box")
     target.mkdir()
     await storage.mount("box")
@@ -260,8 +260,8 @@ async def test_a_root_belongs_to_one_driver(storage: StorageService, tmp_path: P
 
 
 def test_unknown_drivers_and_strange_roots(tmp_path: Path) -> None:
-    with pytest.raises(InvalidParameter, match='driver not supported: "aufs"'):
-        StorageService(tmp_path, driver="aufs")
+    with pytest.raises(InvalidParameter, match='driver not supported: "overlay"'):
+        StorageService(tmp_path, driver="overlay")
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "driver").write_text('{"driver":"zfs9","version":1}')
     with pytest.raises(HostFailure, match='storage driver "zfs9"'):
@@ -283,8 +283,9 @@ async def test_what_info_and_inspect_show(storage: StorageService, base: str) ->
     status = dict(storage.status())
     assert status["Backing Filesystem"] not in ("", "<unknown>")
     data = storage.graph_data("box")
-    if storage.name == "overlay2":
-        assert status["Native Overlay Diff"] == "true"
+    if storage.name in ("overlay2", "fuse-overlayfs"):
+        if storage.name == "overlay2":
+            assert status["Native Overlay Diff"] == "true"
         assert set(data) == {"LowerDir", "MergedDir", "UpperDir", "WorkDir"}
         root = await storage.mount("box")
         assert data["MergedDir"] == str(root)
@@ -341,6 +342,9 @@ def test_archives_of_gnu_tar(storage: StorageService, tmp_path: Path) -> None:
             for entry in (*found.values(), *want.values()):
                 entry.pop("xattrs", None)
                 entry["mtime_ns"] = int(str(entry["mtime_ns"])) // 10**9
+        if storage.name == "fuse-overlayfs":  # it counts only the hard links that it has met so far
+            for entry in (*found.values(), *want.values()):
+                entry.pop("links", None)
         assert found == want
 
 

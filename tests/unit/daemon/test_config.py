@@ -249,7 +249,7 @@ MERGED = CANNOT + "merged configuration validation from file and command line fl
         (
             {"storage-opts": ["x=y"]},
             [],
-            MERGED + "storage-opt x=y is not supported by this version of sampan",
+            MERGED + "no storage driver has an option x",
         ),
         (
             {"runtimes": {"x": {}}},

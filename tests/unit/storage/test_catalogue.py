@@ -25,7 +25,7 @@ def test_a_record_survives(tmp_path: Path) -> None:
     assert [r.key for r in again.ancestors("two")] == ["two", "sha256:a"]
     assert sorted(os.listdir(home)) == ["sha256-a", "two"]  # noqa: PTH208
     with pytest.raises(SnapshotInUse):
-        again.take("sha256:a")
+        again.remove("sha256:a")
 
 
 def test_two_keys_cannot_share_a_directory(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_a_parent_stays_while_a_child_is_being_made(tmp_path: Path) -> None:
     thread.start()
     assert started.wait(10)
     with pytest.raises(SnapshotInUse):
-        catalogue.take("sha256:a")
+        catalogue.remove("sha256:a")
     with pytest.raises(SnapshotExists):
         made(catalogue, "child")
     go_on.set()
@@ -73,13 +73,14 @@ def test_a_parent_stays_while_a_child_is_being_made(tmp_path: Path) -> None:
     assert [s.key for s in catalogue.walk()] == ["sha256:a", "child"]
 
 
-def test_what_is_taken_is_gone_at_once(tmp_path: Path) -> None:
-    catalogue = Catalogue(str(tmp_path))
+def test_what_is_removed_is_gone_at_once(tmp_path: Path) -> None:
+    disposed: list[str] = []
+    catalogue = Catalogue(str(tmp_path), dispose=disposed.append)
     made(catalogue, "one")
-    gone = catalogue.take("one")
-    assert gone is not None
+    assert catalogue.remove("one")
+    (gone,) = disposed
     assert Path(gone).is_dir()
-    assert catalogue.take("one") is None
+    assert not catalogue.remove("one")
     with pytest.raises(SnapshotNotFound):
         catalogue.find("one")
     made(catalogue, "one")
