@@ -52,7 +52,6 @@ REFUSED = {  # what that suite's own lenient reader takes, and why the specifica
     "internal__image__schema1-to-schema2.json": "the size is -1",
     "internal__manifest__ociv1.artifact.json": "the digest is empty",
     "internal__manifest__ociv1nomime.artifact.json": "the digest is empty",
-    "internal__manifest__v2s2nomime.manifest.json": "there are no layers",
 }
 
 
@@ -123,8 +122,7 @@ def test_rendered_documents() -> None:
         "layers": [{"mediaType": media_types.OCI_LAYER, "digest": SHA, "size": 4}],
     }
     assert manifest.parse_manifest(text).config == blob
-    with pytest.raises(InvalidDocument):
-        manifest.render_manifest(blob, [])
+    assert manifest.parse_manifest(manifest.render_manifest(blob, [])).layers == []
 
 
 @pytest.mark.parametrize(
