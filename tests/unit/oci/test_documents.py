@@ -122,7 +122,7 @@ def test_rendered_documents() -> None:
         "layers": [{"mediaType": media_types.OCI_LAYER, "digest": SHA, "size": 4}],
     }
     assert manifest.parse_manifest(text).config == blob
-    assert manifest.parse_manifest(manifest.render_manifest(blob, [])).layers == []
+    assert manifest.parse_manifest(manifest.render_manifest(blob, [])).layers == ()
 
 
 @pytest.mark.parametrize(
