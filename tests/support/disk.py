@@ -55,7 +55,9 @@ def fill(daemon: Daemon) -> None:
         "busybox", ["sh", "-c", write], name="writer", volumes=["vol:/v"], detach=True
     ).wait()
     client.containers.get("writer").commit("made", "1")
-    client.containers.run("busybox", "sleep 1000", name="runs", detach=True, volumes=["/anonymous"])
+    # Not on docker0, which the daemons of other tests share.
+    options = {"name": "runs", "volumes": ["/anonymous"], "network_mode": "none"}
+    client.containers.run("busybox", "sleep 1000", detach=True, **options)
     client.containers.create("busybox", "true", name="new")
     client.networks.create("lonely")
     client.close()

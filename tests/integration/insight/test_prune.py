@@ -50,10 +50,9 @@ def test_each_kind_says_what_would_go_and_why(whole: Daemon) -> None:
         "data:1",
         "made:1",
     }
-    assert rows(dry_run(whole, "container", "prune").stdout) == {
-        "writer": ("container", rows(dry_run(whole, "container", "prune").stdout)["writer"][1]),
-        "new": ("container", "Created"),
-    }
+    containers = rows(dry_run(whole, "container", "prune").stdout)
+    assert containers == {"writer": ("container", ANY), "new": ("container", "Created")}
+    assert containers["writer"][1].startswith("Exited (0) ")
     assert rows(dry_run(whole, "network", "prune").stdout) == {"lonely": ("network", "no container is on it")}
     assert rows(dry_run(whole, "image", "prune", "-a").stdout) == {
         "data:1": ("image", "no container uses it"),
