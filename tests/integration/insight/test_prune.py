@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Iterator
+from unittest.mock import ANY
 
 import docker
 import pytest
