@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 # What the engine runs with; what builds it; what the tests compare it with.
 packages="crun nftables libnftables1 libseccomp2 tini busybox-static mmdebstrap iproute2 procps ca-certificates
 python3 python3-venv gcc libc6-dev musl-tools util-linux xz-utils zstd bsdextrautils
-runc iptables openssl docker-registry skopeo"
+runc iptables openssl docker-registry skopeo btrfs-progs e2fsprogs xfsprogs fuse-overlayfs fuse3"
 
 missing=
 for package in $packages; do
