@@ -381,8 +381,8 @@ def test_a_check_that_hangs_is_ended(daemon: Daemon, client: docker.DockerClient
     assert last["ExitCode"] == -1
     assert "exceeded timeout" in last["Output"]
     until(lambda: ask(daemon, f"GET /containers/{container.id}/top")["Processes"])
-    shown = until(lambda: len(container.top()["Processes"]) <= 2 and container.top()["Processes"])
-    assert sum("sleep 777" in " ".join(process) for process in shown) <= 1  # ended ones do not pile up
+    # Ended ones do not pile up; one may just be ending while the next begins.
+    until(lambda: sum("sleep 777" in " ".join(process) for process in container.top()["Processes"]) <= 1)
 
 
 def test_failures_at_the_start_do_not_count(client: docker.DockerClient, events: Events) -> None:
