@@ -115,7 +115,7 @@ class Launcher:
             if target is not None:
                 target.path.parent.mkdir(mode=0o710, exist_ok=True)
             row.log_path = str(target.path) if target is not None and target.driver == "json-file" else ""
-            # Once the runtime is at work: until then this thread and those of the networks are in each other's way.
+            # Once the runtime is at work: until then this thread and that of the networks hinder each other.
             asyncio.get_running_loop().call_soon(self._networks.prepare)
             try:
                 started = await self._runtime.start(

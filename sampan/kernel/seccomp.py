@@ -142,8 +142,8 @@ def compile_filter(seccomp: LinuxSeccomp) -> bytes:
     if not context:
         raise OSError(errno.EINVAL, "seccomp_init failed", seccomp.default_action)
     try:
-        # The kernel asks a program about every system call when it is installed. A list of comparisons takes
-        # 1 ms for that, at each start and exec, a tree less than half. libseccomp before 2.5 knows lists only.
+        # The kernel asks a program about every system call when it is installed. A list of comparisons
+        # takes 1 ms for that, at each start and exec, a tree less than half. Before 2.5 there are only lists.
         library.seccomp_attr_set(context, _OPTIMIZE, _BINARY_TREE)
         architectures = {int(library.seccomp_arch_native())}
         for name in seccomp.architectures:
