@@ -27,7 +27,7 @@ _COMMON = (
 ).split()
 
 
-def write(path: str, head: "tuple[str, ...]") -> None:
+def write(path: str, head: "tuple[str | int, ...]") -> None:
     """Write the pack ``path``, whole or not at all; nothing happens where that is not allowed."""
     fresh = f"{path}.{posix.getpid()}"
     try:
@@ -35,8 +35,11 @@ def write(path: str, head: "tuple[str, ...]") -> None:
     except OSError:
         return
     try:
-        index, code = _collect()
-        data = marshal.dumps((head, *index)).ljust(INDEX, b"\0") + code
+        found, code = _collect()
+        index = marshal.dumps((head, *found))
+        if len(index) > INDEX:
+            raise OSError("too many modules")
+        data = index.ljust(INDEX, b"\0") + code
         while data:
             data = data[posix.write(file, data) :]
         posix.rename(fresh, path)
