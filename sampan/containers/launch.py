@@ -9,6 +9,7 @@ import contextlib
 import os
 import shutil
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -115,6 +116,8 @@ class Launcher:
             if target is not None:
                 target.path.parent.mkdir(mode=0o710, exist_ok=True)
             row.log_path = str(target.path) if target is not None and target.driver == "json-file" else ""
+            # Once the runtime is at work: until then this thread and that of the networks hinder each other.
+            asyncio.get_running_loop().call_soon(self._networks.prepare)
             try:
                 started = await self._runtime.start(
                     TaskSpec(
@@ -161,19 +164,22 @@ class Launcher:
 
     async def tidy(self, container: Container) -> None:
         """Give back all that a start acquired; idempotent. Failures are raised at the end, as one group."""
-        steps = (
-            self._runtime.delete,
-            self._networks.close_sandbox,
-            self._storage.unmount,
-            self._volumes.release,
-        )
-        views = [entry.view for entry in container.row.mounts if entry.view]
-        results = await asyncio.gather(
-            *(step(container.id) for step in steps),
-            *(self._storage.remove(view) for view in views),
-            return_exceptions=True,
-        )
-        failures = [result for result in results if isinstance(result, Exception)]
+        steps = [
+            partial(step, container.id)
+            for step in (
+                self._runtime.delete,
+                self._networks.close_sandbox,
+                self._storage.unmount,
+                self._volumes.release,
+            )
+        ]
+        steps += [partial(self._storage.remove, entry.view) for entry in container.row.mounts if entry.view]
+        failures = []
+        for step in steps:  # one by one: they are so short that side by side their threads hinder each other
+            try:
+                await step()
+            except Exception as error:
+                failures.append(error)
         if container.row.host.ipc_mode == "shareable":
             close_shm(self.folder(container.id))
         container.row.network = NetworkSettings()

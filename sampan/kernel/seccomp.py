@@ -41,6 +41,8 @@ _OPERATORS: Final[Mapping[str, int]] = {  # enum scmp_compare
     "SCMP_CMP_MASKED_EQ": 7,
 }
 _UNKNOWN: Final = -1  # __NR_SCMP_ERROR
+_OPTIMIZE: Final = 8  # SCMP_FLTATR_CTL_OPTIMIZE
+_BINARY_TREE: Final = 2
 _ARGUMENTS: Final = 6
 _X32_BIT: Final = 0x40000000
 _X86_64: Final = 0xC000003E  # AUDIT_ARCH_X86_64
@@ -113,6 +115,7 @@ def _library() -> ctypes.CDLL:
         ctypes.c_uint,
         ctypes.POINTER(_Comparison),
     ]
+    library.seccomp_attr_set.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_uint32]
     library.seccomp_export_bpf.argtypes = [ctypes.c_void_p, ctypes.c_int]
     return library
 
@@ -139,6 +142,9 @@ def compile_filter(seccomp: LinuxSeccomp) -> bytes:
     if not context:
         raise OSError(errno.EINVAL, "seccomp_init failed", seccomp.default_action)
     try:
+        # The kernel asks a program about every system call when it is installed. A list of comparisons
+        # takes 1 ms for that, at each start and exec, a tree less than half. Before 2.5 there are only lists.
+        library.seccomp_attr_set(context, _OPTIMIZE, _BINARY_TREE)
         architectures = {int(library.seccomp_arch_native())}
         for name in seccomp.architectures:
             token = library.seccomp_arch_resolve_name(name.removeprefix("SCMP_ARCH_").lower().encode())

@@ -147,7 +147,7 @@ class NetworksService:
             await self._publisher.serve(held)
             if held.needs_names:
                 await self._reopen_resolver(thread, held)
-        thread.submit(self._host.refill)
+        self.prepare()
 
     async def close(self, *, remove: bool = False) -> None:
         """Stop serving. Open sandboxes and the networks stay, unless ``remove``: then nothing is left."""
@@ -223,9 +223,12 @@ class NetworksService:
             self._forget_flows(held.wiring.forwards)
         for network in networks:
             self._announce("connect", network, request.container)
+        return sandbox
+
+    def prepare(self) -> None:
+        """Get ready for the next sandboxes, in the background: when nobody waits for this process."""
         if self._thread is not None:
             self._thread.submit(self._host.refill)
-        return sandbox
 
     async def close_sandbox(self, container: str) -> None:
         """Take back all that ``open_sandbox`` did for ``container``; idempotent.

@@ -7,6 +7,7 @@ import pytest
 from sampan.kernel import seccomp
 from sampan.kernel.seccomp import compile_filter, disassemble
 from sampan.oci.spec import LinuxSeccomp, LinuxSeccompArg, LinuxSyscall
+from sampan.runtime.seccomp_profile import default_profile, resolve
 
 if not seccomp.available():
     pytest.skip("libseccomp.so.2 is not installed", allow_module_level=True)
@@ -129,3 +130,15 @@ def test_conditions_on_one_argument_are_alternatives() -> None:
 def test_nonsense_is_named(bad: LinuxSeccomp, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         compile_filter(bad)
+
+
+@pytest.mark.parametrize(("arch", "base"), [(X86_64, 0), (X86_64, X32), (X86, 0)])
+def test_the_tree_says_what_a_list_says(monkeypatch: pytest.MonkeyPatch, arch: int, base: int) -> None:
+    section = resolve(default_profile(), capabilities={"CAP_CHOWN"}, goarch="amd64", kernel=(6, 1))
+    assert section is not None
+    tree = compile_filter(section)
+    monkeypatch.setattr(seccomp, "_BINARY_TREE", 1)
+    a_list = compile_filter(section)
+    for number in range(base, base + 470):
+        for args in ((0,), (0x7E020000, 0xFFFFFFFF, 38)):  # clone, personality and socket look at theirs
+            assert run(tree, number, *args, arch=arch) == run(a_list, number, *args, arch=arch)
