@@ -10,10 +10,7 @@ _ZSTD_LEVEL: Final = 3  # that of zstd(1)
 
 
 def deflate(pieces: Iterator[bytes], compression: str) -> Iterator[bytes]:
-    """Yield ``pieces`` compressed as ``none``, ``gzip`` or ``zstd``."""
-    if compression == "none":
-        yield from pieces
-        return
+    """Yield ``pieces`` compressed as ``gzip`` or ``zstd``."""
     packer = _gzip() if compression == "gzip" else _zstd()
     for piece in pieces:
         if data := packer.compress(piece):
