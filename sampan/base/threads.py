@@ -13,7 +13,7 @@ from typing import Final, ParamSpec, TypeVar, cast
 
 P = ParamSpec("P")
 T = TypeVar("T")
-_BATCH: Final = 1 << 18
+_BATCH: Final = 1 << 20
 
 _pool = ThreadPoolExecutor(max_workers=max(8, 2 * (os.cpu_count() or 1)), thread_name_prefix="blocking")
 
