@@ -8,8 +8,8 @@ from typing import Any, Final
 _GZIP: Final = 31  # zlib.h: the largest window, and a gzip header
 _LEVEL: Final = 1
 _ZSTD_LEVEL: Final = 3  # that of zstd(1)
-# What a thread takes at once, and how much of what comes before it (an eighth of the window) it looks back at.
-# With the library's own 8 MiB a backup takes 60 MiB of memory more, and is not smaller by a thousandth.
+# What a thread takes at once, and how far it looks back at what comes before: an eighth of the window. With
+# the library's own 8 MiB a backup takes 60 MiB of memory more, and is not smaller by a thousandth.
 _JOBS: Final = {"job_size": 1 << 20, "overlap_log": 6}
 
 
