@@ -198,14 +198,15 @@ def test_what_a_thread_makes_it_sends_itself(app: App) -> None:
         assert body == MADE
         assert app.given_back == 1
         assert rest == b"<50>" + DATA[100:150] + b"<None>3\r\none"
+        begun = b"<None>4\r\nhead"  # the thread is at work when that has come
         gone_reader, gone = await asyncio.open_connection(*address, limit=1)
         gone.write(request("GET /made"))
-        await gone_reader.readexactly(1)
+        await gone_reader.readexactly(len(begun))
         gone.transport.abort()
         await until(lambda: app.given_back == 2)
         stuck_reader, stuck = await asyncio.open_connection(*address, limit=1)
         stuck.write(request("GET /made"))
-        await stuck_reader.readexactly(1)
+        await stuck_reader.readexactly(len(begun))
         server.close()
         await app.tasks.close()  # the thread, which waits for a client that reads nothing, ends too
         assert app.given_back == 3
