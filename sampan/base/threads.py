@@ -9,6 +9,7 @@ import os
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Final, ParamSpec, TypeVar, cast
 
 P = ParamSpec("P")
@@ -68,7 +69,9 @@ async def severable(
     except asyncio.CancelledError:
         if not future.done():
             sever()
-            await asyncio.wait([future])
+        while not future.done():
+            with suppress(asyncio.CancelledError):  # what is severed may tell the caller once more
+                await asyncio.wait([future])
         if not future.cancelled():
             future.exception()  # seen: nobody else will ask
         raise
