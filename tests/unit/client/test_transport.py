@@ -201,7 +201,7 @@ def open_pipes() -> int:
     found = 0
     for entry in Path("/proc/self/fd").iterdir():
         with suppress(FileNotFoundError):
-            found += os.readlink(entry).startswith("pipe:")
+            found += str(entry.readlink()).startswith("pipe:")
     return found
 
 
