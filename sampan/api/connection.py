@@ -11,14 +11,15 @@ import select
 import socket
 from asyncio.trsock import TransportSocket
 from collections.abc import Callable, Coroutine
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from typing import Any, Final, Protocol, cast
 
 from sampan.api.body import EMPTY, Body
 from sampan.api.hijack import Hijacked
 from sampan.api.http1 import LAST_CHUNK, MAX_HEAD, BadRequest, ChunkedDecoder, Head, chunk, parse_head
 from sampan.api.response import Answer, FileResponse, Hijack, Response, StreamResponse
-from sampan.api.sending import send_file
+from sampan.api.sending import SocketSink, send_file
+from sampan.base.outflow import Outflow
 from sampan.base.tasks import Tasks
 
 _log = logging.getLogger(__name__)
@@ -353,7 +354,15 @@ class Connection(asyncio.Protocol):
         if not self._transport.is_closing():
             length = None if chunked else -1 if answer.length is None else answer.length
             self._transport.write(self._app.head(answer, length, close=not self._stays(head)))
-        async with aclosing(answer.pieces) as pieces:
+        pieces = answer.pieces
+        if isinstance(pieces, Outflow):
+            if (sink := self._sink(chunked=chunked)) is not None:
+                with closing(sink):
+                    await pieces.pour(sink)
+                self._streaming = False
+                return
+            pieces = aiter(pieces)
+        async with aclosing(pieces):
             async for piece in pieces:
                 if self._transport.is_closing():
                     raise ConnectionResetError
@@ -364,6 +373,13 @@ class Connection(asyncio.Protocol):
             if chunked:
                 self._transport.write(LAST_CHUNK)
         self._streaming = False
+
+    def _sink(self, *, chunked: bool) -> SocketSink | None:
+        """Return the plain socket for a thread to write to, None if there is none or bytes wait here."""
+        plain: TransportSocket | None = self._transport.get_extra_info("socket")
+        if plain is None or self._transport.get_write_buffer_size() or self._transport.is_closing():
+            return None
+        return SocketSink(plain, chunked=chunked)
 
     async def _send(self, head: Head, answer: FileResponse) -> None:
         with answer.file:

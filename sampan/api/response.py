@@ -6,6 +6,7 @@ from typing import Any, BinaryIO, Final
 import msgspec
 
 from sampan.api.hijack import Stream
+from sampan.base.outflow import Outflow
 
 JSON: Final = "application/json"
 RAW_STREAM: Final = "application/vnd.docker.raw-stream"
@@ -36,6 +37,7 @@ class Response:
 class StreamResponse:
     """An answer whose head is sent at once and whose body follows piece by piece, as ``pieces`` yields them.
 
+    An ``Outflow`` has them sent by the thread that makes them, where the connection allows it.
     ``length`` is that of all pieces together, in bytes, where it is known beforehand. When the client goes
     away, or the daemon stops, the generator is cancelled and closed.
     """
@@ -44,7 +46,7 @@ class StreamResponse:
 
     def __init__(
         self,
-        pieces: AsyncGenerator[bytes, None],
+        pieces: AsyncGenerator[bytes, None] | Outflow,
         content_type: str = JSON,
         *,
         status: int = 200,

@@ -7,13 +7,14 @@ into the dedicated threads of ``sampan.kernel.threads``.
 import asyncio
 import os
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Final, ParamSpec, TypeVar, cast
 
 P = ParamSpec("P")
 T = TypeVar("T")
-_BATCH: Final = 1 << 18
+_BATCH: Final = 1 << 20
 
 _pool = ThreadPoolExecutor(max_workers=max(8, 2 * (os.cpu_count() or 1)), thread_name_prefix="blocking")
 
@@ -38,6 +39,13 @@ async def apart(call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T
 
     The shared pool is small; a call that waits there for the network would keep everybody out.
     """
+    return await severable(_nothing, call, *args, **kwargs)
+
+
+async def severable(
+    sever: Callable[[], None], call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """Run ``call`` as ``apart`` does; a caller that is cancelled calls ``sever``, which lets it end early."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
 
@@ -60,13 +68,20 @@ async def apart(call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T
         return await asyncio.shield(future)
     except asyncio.CancelledError:
         if not future.done():
-            await asyncio.wait([future])
+            sever()
+        while not future.done():
+            with suppress(asyncio.CancelledError):  # what is severed may tell the caller once more
+                await asyncio.wait([future])
         if not future.cancelled():
             future.exception()  # seen: nobody else will ask
         raise
 
 
-async def in_thread(items: Iterator[T]) -> AsyncIterator[T]:
+def _nothing() -> None:
+    pass
+
+
+async def in_thread(items: Iterator[T]) -> AsyncGenerator[T, None]:
     """Iterate over a blocking iterator, in the thread pool; closed when the reader goes away.
 
     The next item is worked out while the reader has this one: both take their time.

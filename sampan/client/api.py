@@ -26,6 +26,7 @@ from sampan.client.session import (
     version_key,
     volume_path,
 )
+from sampan.client.transport import Download
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -281,9 +282,9 @@ class Client(Session):
         """Return the changed paths: Path, and Kind 0 modified, 1 added, 2 deleted."""
         return rows(self.begin("GET", container_path(container, "changes")).result())
 
-    def export(self, container: str) -> "Iterator[bytes]":
-        """Yield a container's file system as a tar archive."""
-        return self.begin("GET", container_path(container, "export")).response().chunks()
+    def export(self, container: str) -> Download:
+        """Return a container's file system as a tar archive."""
+        return Download(self.begin("GET", container_path(container, "export")).response())
 
     def stat_path(self, container: str, path: str) -> "Json":
         """Describe a path in a container: name, size, mode (Go's bits), mtime, linkTarget."""
@@ -291,10 +292,10 @@ class Client(Session):
         response.read()
         return path_stat(response.headers)
 
-    def read_archive(self, container: str, path: str) -> "tuple[Json, Iterator[bytes]]":
+    def read_archive(self, container: str, path: str) -> "tuple[Json, Download]":
         """Return what ``stat_path`` does, and a tar of the path and all below it."""
         response = self.begin("GET", container_path(container, "archive"), {"path": path}).response()
-        return path_stat(response.headers), response.chunks()
+        return path_stat(response.headers), Download(response)
 
     def write_archive(
         self,
@@ -499,13 +500,13 @@ class Client(Session):
             )
         )
 
-    def save(self, images: "Sequence[str]", *, platform: "Json | None" = None) -> "Iterator[bytes]":
-        """Yield an archive of images: an OCI layout, and Docker's format."""
+    def save(self, images: "Sequence[str]", *, platform: "Json | None" = None) -> Download:
+        """Return an archive of images: an OCI layout, and Docker's format."""
         query: Query = {
             "names": list(images),
             "platform": jsonlite.dumps(platform) if platform else None,
         }
-        return self.begin("GET", "/images/get", query).response().chunks()
+        return Download(self.begin("GET", "/images/get", query).response())
 
     def prune_images(self, filters: "Filters | None" = None) -> "Json":
         """Remove unused images; return ImagesDeleted and SpaceReclaimed (bytes)."""
@@ -630,12 +631,10 @@ class Client(Session):
         query = {"filters": render_filters(filters)}
         return document(self.begin("POST", "/volumes/prune", query).result())
 
-    def backup_volume(
-        self, volume: str, *, compression: str = "none", pause: bool = False
-    ) -> "Iterator[bytes]":
-        """Yield a tar of a volume; ``compression``: none, gzip or zstd; ``pause``: see ``clone_volume``."""
+    def backup_volume(self, volume: str, *, compression: str = "none", pause: bool = False) -> Download:
+        """Return a tar of a volume; ``compression``: none, gzip or zstd; ``pause``: see ``clone_volume``."""
         query: Query = {"compress": compression, "pause": pause}
-        yield from self.begin("GET", f"/sampan{volume_path(volume)}/backup", query).response().chunks()
+        return Download(self.begin("GET", f"/sampan{volume_path(volume)}/backup", query).response())
 
     def restore_volume(
         self, volume: str, source: "int | bytes | Iterable[bytes]", *, replace: bool = False

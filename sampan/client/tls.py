@@ -42,6 +42,8 @@ class TlsWire(Wire):
 
     __slots__ = ("_incoming", "_object", "_outgoing", "_unsent")
 
+    plain = False
+
     def __init__(self, sock: _socket.socket, settings: ssl.SSLContext, name: str) -> None:
         super().__init__(sock)
         self._incoming = ssl.MemoryBIO()

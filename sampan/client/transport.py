@@ -6,19 +6,21 @@ the next. What the requests mean is ``api``'s business.
 """
 
 from sampan.client.errors import ConnectionFailed
-from sampan.client.wire import Wire, describe, dial
+from sampan.client.wire import PIECE, Wire, describe, dial
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from typing import Final
 
+    from sampan.client.download import Output
     from sampan.client.endpoint import Endpoint
     from sampan.client.upload import Upload
 
     Body = bytes | int | Iterable[bytes] | None
 
 MAX_HEAD: "Final" = 262144
+_FEW: "Final" = 64  # bytes of a body that are read along with the size of a chunk, not moved by the kernel
 
 
 class Connection:
@@ -37,11 +39,11 @@ class Connection:
         self.buffer = b""
         self.upload: Upload | None = None
 
-    def fill(self) -> bool:
+    def fill(self, size: int = PIECE) -> bool:
         """Append what comes next to the buffer, sending the rest of the body meanwhile; False: the end."""
         if self.upload is not None and self.upload.pump(self.wire):
             self.upload = None
-        data = self.wire.recv()
+        data = self.wire.recv(size)
         self.buffer = self.buffer + data if self.buffer else data
         return bool(data)
 
@@ -93,6 +95,35 @@ class Response:
             self.release()
         finally:
             self.close()  # unless it was kept: nobody knows where the next answer would begin
+
+    def pour(self, out: "Output") -> None:
+        """Put the body into ``out``. Raises ConnectionFailed if it breaks off, OSError if it is not taken."""
+        connection = self._connection
+        if (
+            connection is None
+            or connection.upload is not None
+            or "chunked" not in self.headers.get("transfer-encoding", "")
+        ):
+            for piece in self.chunks():
+                out.write(piece)
+            return
+        try:
+            while left := self._chunk_size(connection, _FEW):
+                while left:
+                    if data := connection.buffer[:left]:
+                        connection.buffer = connection.buffer[left:]
+                        out.write(data)
+                        moved = len(data)
+                    elif not (moved := out.take(connection.wire, left)):
+                        raise self._broken()
+                    left -= moved
+                if self._line(connection, _FEW):
+                    raise self._broken("a chunk is longer than it says")
+            while self._line(connection):
+                pass  # trailers
+            self.release()
+        finally:
+            self.close()
 
     def lines(self) -> "Iterator[bytes]":
         """Yield the body line by line (without the line's end), as they arrive."""
@@ -156,25 +187,52 @@ class Response:
         while self._line(connection):
             pass  # trailers
 
-    def _chunk_size(self, connection: Connection) -> int:
-        digits = self._line(connection).partition(b";")[0].strip()
+    def _chunk_size(self, connection: Connection, step: int = PIECE) -> int:
+        digits = self._line(connection, step).partition(b";")[0].strip()
         try:
             return int(digits, 16)
         except ValueError:
             raise self._broken("a chunk has no size") from None
 
-    def _line(self, connection: Connection) -> bytes:
+    def _line(self, connection: Connection, step: int = PIECE) -> bytes:
         while True:
             line, mark, rest = connection.buffer.partition(b"\r\n")
             if mark:
                 connection.buffer = rest
                 return line
-            if len(line) > MAX_HEAD or not connection.fill():
+            if len(line) > MAX_HEAD or not connection.fill(step):
                 raise self._broken()
 
     def _broken(self, reason: str = "unexpected EOF") -> ConnectionFailed:
         self.close()
         return ConnectionFailed(reason, self._transport.endpoint.host)
+
+
+class Download:
+    """The body of an answer: the pieces of it as they arrive, or all of it put somewhere."""
+
+    __slots__ = ("_response",)
+
+    def __init__(self, response: Response) -> None:
+        self._response = response
+
+    def __iter__(self) -> "Iterator[bytes]":
+        return self._response.chunks()
+
+    def copy_to(self, fd: int, *, write_back: bool = False) -> int:
+        """Put it into the open file or pipe ``fd``, moved by the kernel where it can; return its size.
+
+        ``write_back`` lets the disk begin early. Raises ConnectionFailed if it breaks off, OSError.
+        """
+        from sampan.client.download import Output
+
+        out = Output(fd, write_back=write_back)
+        try:
+            self._response.pour(out)
+        finally:
+            out.close()
+            self._response.close()
+        return out.size
 
 
 class Transport:

@@ -28,6 +28,9 @@ class Wire:
 
     __slots__ = ("_kept", "socket")
 
+    plain = True
+    """Whether the bytes on the descriptor are those of the stream, so that the kernel may move them."""
+
     backlog = False
     """Whether bytes that ``send`` took still wait to be sent (never here: the kernel has them)."""
 

@@ -15,7 +15,8 @@ from typing import Final
 
 from sampan.base.errors import EngineError, HostFailure, InvalidParameter
 from sampan.base.events import EventBus
-from sampan.base.threads import Pulled, blocking, in_thread
+from sampan.base.outflow import Outflow, Piece
+from sampan.base.threads import Pulled, blocking
 from sampan.base.times import format_ns
 from sampan.containers.container import Container, Mounted
 from sampan.containers.errors import PathNotFound
@@ -55,11 +56,11 @@ class Archives:
         await self._prepare(container)
         return await blocking(self._stat, container, name, path)
 
-    async def read(self, container: Container, name: str, path: str) -> tuple[PathStat, AsyncIterator[bytes]]:
+    async def read(self, container: Container, name: str, path: str) -> tuple[PathStat, Outflow]:
         """Return the status of ``path`` and a tar of it and all below, named by its last part."""
         found = await self.stat(container, name, path)
         self._events.publish("container", "archive-path", container.id, container.attributes())
-        return found, in_thread(self._pack(container, path))
+        return found, Outflow.of(self._pack(container, path))
 
     async def write(
         self,
@@ -87,7 +88,7 @@ class Archives:
         with self._tree(container) as root, _told("lstat", name, path):
             return describe(root, absolute(path))
 
-    def _pack(self, container: Container, path: str) -> Iterator[bytes]:
+    def _pack(self, container: Container, path: str) -> Iterator[Piece]:
         place = absolute(path)
         with self._tree(container) as root, ExitStack() as stack, _told("lstat", container.name, path):
             base = posixpath.basename(place.rstrip("/")) or "/"

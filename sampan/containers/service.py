@@ -14,10 +14,11 @@ from typing import Any, Final
 
 from sampan.base.errors import Conflict, EngineError, InvalidParameter, NotFound
 from sampan.base.events import EventBus
+from sampan.base.outflow import Outflow
 from sampan.base.signals import parse_signal
 from sampan.base.state import StateDB
 from sampan.base.tasks import Tasks
-from sampan.base.threads import blocking, in_thread
+from sampan.base.threads import blocking
 from sampan.base.times import parse_moment_ns
 from sampan.containers import inspect, listing
 from sampan.containers.archive import Archives
@@ -565,18 +566,18 @@ class ContainersService:
         mounted = {entry.point.destination for entry in container.row.mounts}
         return OWN_PATHS | mounted | set(container.row.host.tmpfs or {})
 
-    async def export(self, name: str) -> AsyncIterator[bytes]:
+    async def export(self, name: str) -> Outflow:
         """Return the container's file system as a tar stream."""
         container = self._store.find(name)
         await self._launcher.prepare_locked(container)
         self._events.publish("container", "export", container.id, container.attributes())
-        return in_thread(self._storage.export(container.id))
+        return Outflow.of(self._storage.export(container.id))
 
     async def stat_path(self, name: str, path: str) -> PathStat:
         """Describe a path in the container. Raises PathNotFound."""
         return await self._archives.stat(self._store.find(name), name, path)
 
-    async def read_archive(self, name: str, path: str) -> tuple[PathStat, AsyncIterator[bytes]]:
+    async def read_archive(self, name: str, path: str) -> tuple[PathStat, Outflow]:
         """Return the status of a path in the container, and a tar of it. Raises PathNotFound."""
         return await self._archives.read(self._store.find(name), name, path)
 

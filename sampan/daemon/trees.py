@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from sampan.base.errors import HostFailure
+from sampan.base.outflow import Piece, in_memory
 from sampan.images.compression import Inflated
 from sampan.images.deflate import deflate
 from sampan.storage.compare import compare_trees, held_only
@@ -27,9 +28,10 @@ class StorageTrees:
         with _told("copy", source), opened(str(source)) as old, opened(str(target)) as new:
             copy_tree(old, new)
 
-    def pack(self, source: Path, compression: str) -> Iterator[bytes]:
+    def pack(self, source: Path, compression: str) -> Iterator[Piece]:
         with _told("read", source), opened(str(source)) as root:
-            yield from deflate(pack_backup(root), compression)
+            pieces = pack_backup(root)
+            yield from pieces if compression == "none" else deflate(in_memory(pieces), compression)
 
     def unpack(self, archive: Readable, target: Path) -> None:
         with opened(str(target)) as root:

@@ -19,6 +19,8 @@ MAGIC_BYTES: Final = 6
 _GZIP_WINDOW: Final = 31  # zlib.h: 15 bits, plus 16 for gzip's head and end
 _READ: Final = 1 << 16
 _STEP: Final = 1 << 10  # compressed bytes unpacked at once: whatever comes of them is held in memory
+_GZIP_STEP: Final = 1 << 13  # they become 8 MiB at most (RFC 1951 ends at 1:1032)
+_MAX_WINDOW: Final = 1 << 27  # bytes; what `zstd --long` makes
 
 
 class Compression(Enum):
@@ -31,6 +33,7 @@ class Compression(Enum):
     BZIP2 = "bzip2"
 
 
+_STEPS: Final = {Compression.NONE: _READ, Compression.GZIP: _GZIP_STEP}
 _MAGIC: Final = (
     (b"\x1f\x8b\x08", Compression.GZIP),
     (b"\x28\xb5\x2f\xfd", Compression.ZSTD),
@@ -55,6 +58,14 @@ class Limits:
 
     floor: int = 4 << 30
     ratio: int = 250
+
+    def check(self, compression: Compression, what: str, taken: int, given: int) -> None:
+        """Raise TooLarge if ``taken`` bytes of ``what`` may not become ``given``."""
+        if given > self.floor and given > self.ratio * taken:
+            raise TooLarge(
+                f"{what}: {taken} bytes of {compression.value} expand to {given} bytes, "
+                f"over {self.ratio} times their size"
+            )
 
 
 class Decompressor:
@@ -88,12 +99,7 @@ class Decompressor:
 
     def _pass(self, piece: bytes | memoryview) -> None:
         self.bytes_out += len(piece)
-        limits = self._limits
-        if self.bytes_out > limits.floor and self.bytes_out > limits.ratio * self.bytes_in:
-            raise TooLarge(
-                f"{self._what}: {self.bytes_in} bytes of {self._compression.value} expand to more than "
-                f"{self.bytes_out - len(piece)} bytes, over {limits.ratio} times their size"
-            )
+        self._limits.check(self._compression, self._what, self.bytes_in, self.bytes_out)
         self._sink(piece)
 
 
@@ -103,17 +109,20 @@ class Inflated:
     def __init__(self, source: "Readable", what: str, limits: Limits | None = None) -> None:
         self._source = source
         self._what = what
-        self._limits = limits
+        self._limits = limits or Limits()
         self._pieces: deque[memoryview] = deque()
         self._decompressor: Decompressor | None = None
+        self._reader: _ZstdReader | None = None
         self._waiting: bytes | memoryview = b""
         self._step = _READ
         self._ended = False
 
     def read(self, size: int, /) -> bytes:
         """Return at most ``size`` bytes, less where it suits; b"" at the end."""
-        while not self._pieces and not self._ended:
+        while not self._pieces and not self._ended and self._reader is None:
             self._fill()
+        if self._reader is not None:
+            return self._reader.read(size)
         if not self._pieces:
             return b""
         piece = self._pieces.popleft()
@@ -128,7 +137,10 @@ class Inflated:
             while 0 < len(data) < MAGIC_BYTES and (more := self._source.read(_READ)):
                 data = bytes(data) + more
             compression = detect(bytes(data[:MAGIC_BYTES]))
-            self._step = _READ if compression is Compression.NONE else _STEP
+            if compression is Compression.ZSTD:
+                self._reader = _ZstdReader(bytes(data), self._source, self._what, self._limits)
+                return
+            self._step = _STEPS.get(compression, _STEP)
             self._decompressor = Decompressor(compression, self._take, self._what, self._limits)
         if data:
             view = memoryview(data)
@@ -140,6 +152,44 @@ class Inflated:
 
     def _take(self, piece: bytes | memoryview) -> None:
         self._pieces.append(memoryview(bytes(piece)))
+
+
+class _ZstdReader:
+    """Zstandard frames that begin with ``head``, of which only as much is unpacked as is asked for."""
+
+    def __init__(self, head: bytes, source: "Readable", what: str, limits: Limits) -> None:
+        import zstandard
+
+        self._error = zstandard.ZstdError
+        self._head = head
+        self._source = source
+        self._what = what
+        self._limits = limits
+        self._taken = self._given = 0
+        self._reader = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW).stream_reader(
+            cast("IO[bytes]", _Pull(self._next)), read_size=_READ, read_across_frames=True
+        )
+
+    def read(self, size: int) -> bytes:
+        try:
+            piece = self._reader.read(min(size, PIECE))
+        except self._error as error:
+            raise InvalidArchive(f"{self._what}: {Compression.ZSTD.value}: {error}") from error
+        self._given += len(piece)
+        self._limits.check(Compression.ZSTD, self._what, self._taken, self._given)
+        return piece
+
+    def _next(self, size: int) -> bytes:
+        piece, self._head = self._head or self._source.read(size), b""
+        self._taken += len(piece)
+        return piece
+
+
+class _Pull:
+    """The file that zstandard reads."""
+
+    def __init__(self, read: Callable[[int], bytes]) -> None:
+        self.read = read
 
 
 class Readable(Protocol):
@@ -221,7 +271,7 @@ class _Zstd:
 
         self._error = zstandard.ZstdError
         self._sink = sink
-        self._writer = zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_writer(
+        self._writer = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW).stream_writer(
             cast("IO[bytes]", _Writable(sink)), write_size=PIECE
         )
 

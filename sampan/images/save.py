@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from sampan.base.errors import EngineError, HostFailure, NotFound
+from sampan.base.outflow import FilePart, Piece
 from sampan.images.content import ContentStore, Hold
 from sampan.images.docker_archive import MANIFEST_FILE
 from sampan.images.store import ImageRecord
@@ -31,7 +32,6 @@ from sampan.oci.platform import Platform, strict
 from sampan.oci.reference import Reference
 from sampan.storage.tar_header import BLOCK, DIRECTORY, FILE, Entry, encode, padding
 
-_PIECE: Final = 1 << 20
 _LAYOUT: Final = b'{"imageLayoutVersion":"1.0.0"}'
 _MAX_DEPTH: Final = 8
 
@@ -73,7 +73,7 @@ class Saver:
         if platform is not None and not self._is_for(record, platform):
             self._find_other(record, platform)
 
-    def save(self, images: Sequence[Wanted], platform: Platform | None) -> Iterator[bytes]:
+    def save(self, images: Sequence[Wanted], platform: Platform | None) -> Iterator[Piece]:
         """Yield the archive, piece by piece. Blocking; what it needs is held while it is read.
 
         Raises NotFound if an image has no manifest for ``platform``, HostFailure if a layer is gone for good.
@@ -189,15 +189,14 @@ class Saver:
 
     # --- writing ---
 
-    def _archive(self, blobs: Mapping[str, int], planned: Sequence[_Planned]) -> Iterator[bytes]:
+    def _archive(self, blobs: Mapping[str, int], planned: Sequence[_Planned]) -> Iterator[Piece]:
         yield _folder("blobs/")
         for algorithm in sorted({digest.partition(":")[0] for digest in blobs}):
             yield _folder(f"blobs/{algorithm}/")
         for digest in sorted(blobs):
             yield _head(blob_path(digest), blobs[digest])
             with self._content.open(Digest(digest)) as file:
-                while piece := file.read(_PIECE):
-                    yield piece
+                yield FilePart(file.fileno(), 0, blobs[digest])
             yield padding(blobs[digest])
         yield from _file(INDEX_FILE, render_index(planned))
         yield from _file(MANIFEST_FILE, msgspec.json.encode([docker_entry(image) for image in planned]))

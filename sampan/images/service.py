@@ -15,9 +15,10 @@ import msgspec
 from sampan.base.errors import Conflict, NotFound
 from sampan.base.events import EventBus
 from sampan.base.faults import point
+from sampan.base.outflow import Outflow
 from sampan.base.state import StateDB
 from sampan.base.tasks import Tasks
-from sampan.base.threads import blocking, in_thread
+from sampan.base.threads import blocking
 from sampan.images import describe, remove
 from sampan.images.changes import apply_changes
 from sampan.images.compression import Limits, Readable
@@ -448,7 +449,7 @@ class ImagesService:
 
     # --- going out ---
 
-    async def save(self, names: Sequence[str], *, platform: str | None = None) -> AsyncIterator[bytes]:
+    async def save(self, names: Sequence[str], *, platform: str | None = None) -> Outflow:
         """Return the archive of the images ``names``: an OCI layout, and Docker's format.
 
         A repository without a tag means all of its tags, an ID none. Raises ImageNotFound, InvalidReference,
@@ -465,7 +466,7 @@ class ImagesService:
             await blocking(self._saver.check, image.record, chosen)
         for image in wanted.values():
             self._publish("save", image.record.id, image.record.id)
-        return in_thread(self._saver.save(list(wanted.values()), chosen))
+        return Outflow.of(self._saver.save(list(wanted.values()), chosen))
 
     def _saved(self, name: str) -> builtins.list[tuple[ImageRecord, Reference | None]]:
         """Return the images that ``name`` means for ``save``, and what they are called there."""

@@ -12,6 +12,7 @@ from itertools import chain
 from typing import Final
 
 from sampan.base.errors import InvalidParameter
+from sampan.base.outflow import FilePart, Piece, in_memory, zeros
 from sampan.kernel.fs import OPEN_DIR, data_segments
 from sampan.storage.compare import held_only, without
 from sampan.storage.driver import ChangeKind, Delta, Difference
@@ -34,7 +35,7 @@ from sampan.storage.tar_header import (
 from sampan.storage.tree import GONE, content_xattrs, open_at, walk
 
 _CHUNK: Final = 1 << 18
-_ZEROS: Final = bytes(_CHUNK)
+_PART: Final = 1 << 16  # from here on a file is named rather than read: the kernel may send it
 _OUT_OF: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})  # no fault of the file that is read
 _TYPES: Final = {
     stat.S_IFREG: FILE,
@@ -58,17 +59,17 @@ def pack_delta(delta: Delta, *, ignore: Collection[bytes] = ()) -> Iterator[byte
             raise InvalidParameter(
                 f"{shown(difference.path)} cannot be in a layer: its name means a deletion"
             )
-    yield from _batched(_delta_pieces(delta, differences))
+    yield from in_memory(_batched(_delta_pieces(delta, differences)))
 
 
-def pack_tree(root: int) -> Iterator[bytes]:
+def pack_tree(root: int) -> Iterator[Piece]:
     """Yield the tar of all that is below the root of the tree ``root`` (which is not an entry itself)."""
     yield from _batched(_tree_pieces(root))
 
 
 def pack_named(
     root: int, path: bytes, name: Callable[[bytes], bytes], *, closed: Container[int] = ()
-) -> Iterator[bytes]:
+) -> Iterator[Piece]:
     """Yield the tar of the entry ``path`` of the tree ``root``, or for b"" of the whole tree and its root.
 
     ``name`` turns paths of the tree into names in the archive. What cannot be read (files of /proc that
@@ -80,7 +81,7 @@ def pack_named(
     yield from _batched(_readable_pieces(root, paths, name))
 
 
-def pack_backup(root: int) -> Iterator[bytes]:
+def pack_backup(root: int) -> Iterator[Piece]:
     """Yield the tar of the tree ``root``, its root first; holes are written as holes.
 
     Raises OSError for what cannot be read: a backup is whole.
@@ -88,7 +89,7 @@ def pack_backup(root: int) -> Iterator[bytes]:
     yield from _batched(_backup_pieces(root))
 
 
-def _backup_pieces(root: int) -> Iterator[bytes]:
+def _backup_pieces(root: int) -> Iterator[Piece]:
     with _Packer(root, sparse=True) as packer:
         yield from packer.entry(b"")
         for path, _ in walk(root):
@@ -96,7 +97,7 @@ def _backup_pieces(root: int) -> Iterator[bytes]:
     yield bytes(2 * BLOCK)
 
 
-def _delta_pieces(delta: Delta, differences: Sequence[Difference]) -> Iterator[bytes]:
+def _delta_pieces(delta: Delta, differences: Sequence[Difference]) -> Iterator[Piece]:
     with _Packer(delta.tree) as packer:
         for difference in differences:
             if difference.kind is ChangeKind.DELETED:
@@ -108,14 +109,14 @@ def _delta_pieces(delta: Delta, differences: Sequence[Difference]) -> Iterator[b
     yield bytes(2 * BLOCK)
 
 
-def _tree_pieces(root: int) -> Iterator[bytes]:
+def _tree_pieces(root: int) -> Iterator[Piece]:
     with _Packer(root) as packer:
         for path, _ in walk(root):
             yield from packer.entry(path)
     yield bytes(2 * BLOCK)
 
 
-def _readable_pieces(root: int, paths: Iterable[bytes], name: Callable[[bytes], bytes]) -> Iterator[bytes]:
+def _readable_pieces(root: int, paths: Iterable[bytes], name: Callable[[bytes], bytes]) -> Iterator[Piece]:
     with _Packer(root, name, tick_ns=10**9) as packer:
         for path in paths:
             pieces = packer.entry(path)
@@ -130,11 +131,18 @@ def _readable_pieces(root: int, paths: Iterable[bytes], name: Callable[[bytes], 
     yield bytes(2 * BLOCK)
 
 
-def _batched(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Join ``pieces`` to such a size that handing one on costs little beside it."""
+def _batched(pieces: Iterator[Piece]) -> Iterator[Piece]:
+    """Join the bytes of ``pieces`` to such a size that handing one on costs little beside it."""
     waiting: list[bytes] = []
     size = 0
     for piece in pieces:
+        if isinstance(piece, FilePart):
+            if waiting:
+                yield b"".join(waiting)
+                waiting.clear()
+                size = 0
+            yield piece
+            continue
         waiting.append(piece)
         size += len(piece)
         if size >= _CHUNK:
@@ -170,7 +178,7 @@ class _Packer:
     def __exit__(self, *_: object) -> None:
         os.close(self._directory)
 
-    def entry(self, path: bytes) -> Iterator[bytes]:
+    def entry(self, path: bytes) -> Iterator[Piece]:
         """Yield header and data of the entry at ``path``; nothing if it has gone, or is a socket."""
         try:
             fd = self._open(path)
@@ -223,7 +231,7 @@ class _Packer:
         return os.open(name or b".", os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._directory)
 
 
-def _file(path_fd: int, entry: Entry, *, sparse: bool) -> Iterator[bytes]:
+def _file(path_fd: int, entry: Entry, *, sparse: bool) -> Iterator[Piece]:
     """Yield header and data of the regular file behind the ``O_PATH`` descriptor ``path_fd``."""
     fd = os.open(f"/proc/self/fd/{path_fd}", os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -232,7 +240,7 @@ def _file(path_fd: int, entry: Entry, *, sparse: bool) -> Iterator[bytes]:
             yield from _sparse_file(fd, entry)
             return
         header = encode(entry)
-        if size <= _CHUNK:
+        if size <= _PART:
             data = os.pread(fd, size, 0)
             # a file that shrinks under our hands is filled up: the header has promised its length
             yield header + data.ljust(size, b"\0") + padding(size)
@@ -240,18 +248,16 @@ def _file(path_fd: int, entry: Entry, *, sparse: bool) -> Iterator[bytes]:
         yield header
         at = 0
         for start, length in data_segments(fd, size):
-            yield from _zeros(start - at)
-            at, end = start, start + length
-            while at < end and (piece := os.pread(fd, min(end - at, _CHUNK), at)):
-                yield piece
-                at += len(piece)
-        yield from _zeros(size - at)
+            yield from zeros(start - at)
+            yield FilePart(fd, start, length)
+            at = start + length
+        yield from zeros(size - at)
         yield padding(size)
     finally:
         os.close(fd)
 
 
-def _sparse_file(fd: int, entry: Entry) -> Iterator[bytes]:
+def _sparse_file(fd: int, entry: Entry) -> Iterator[Piece]:
     """Yield header, map and data of a file with holes."""
     segments = list(data_segments(fd, entry.size))
     entry.sparse = [*segments, (entry.size, 0)]  # as GNU tar ends a map: the file may end in a hole
@@ -261,16 +267,5 @@ def _sparse_file(fd: int, entry: Entry) -> Iterator[bytes]:
     entry.size = len(head) + held
     yield encode(entry) + head
     for start, length in segments:
-        at, end = start, start + length
-        while at < end:
-            # what was cut off meanwhile is filled up: the header has promised it
-            piece = os.pread(fd, min(end - at, _CHUNK), at) or bytes(min(end - at, _CHUNK))
-            yield piece
-            at += len(piece)
+        yield FilePart(fd, start, length)
     yield padding(held)
-
-
-def _zeros(count: int) -> Iterator[bytes]:
-    while count > 0:
-        yield _ZEROS[:count]
-        count -= _CHUNK

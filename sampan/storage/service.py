@@ -13,6 +13,7 @@ from pathlib import Path
 
 from sampan.base import faults
 from sampan.base.errors import HostFailure
+from sampan.base.outflow import Piece
 from sampan.base.threads import blocking
 from sampan.kernel.mount import is_mount_point
 from sampan.storage.catalogue import folder_of
@@ -222,7 +223,7 @@ class StorageService:
         with _translated(f"read snapshot {key}"), self.driver.diff(key, parent) as delta:
             yield from pack_delta(delta, ignore=frozenset(map(os.fsencode, ignore)))
 
-    def export(self, key: str) -> Generator[bytes, None, None]:
+    def export(self, key: str) -> Generator[Piece, None, None]:
         """Yield the tar of the whole tree of ``key``, active or committed, piece by piece; see ``diff``."""
         with _translated(f"read snapshot {key}"), self.shown(key) as target, opened(target) as root:
             yield from pack_tree(root)

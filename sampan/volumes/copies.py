@@ -6,8 +6,9 @@ the middle, leaves it absent.
 
 import os
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -15,8 +16,9 @@ import msgspec
 
 from sampan.base.errors import HostFailure, InvalidParameter, NotFound, NotImplementedHere
 from sampan.base.faults import point
+from sampan.base.outflow import Outflow, Piece, in_memory
 from sampan.base.tasks import Tasks
-from sampan.base.threads import Pulled, blocking, in_thread
+from sampan.base.threads import Pulled, blocking
 from sampan.base.times import now
 from sampan.base.undo import Undo
 from sampan.kernel.fs import exchange
@@ -42,10 +44,8 @@ class VolumeCopies:
         self._volumes = volumes
         self._tasks = Tasks("volume copies")
 
-    async def backup(
-        self, name: str, *, compression: str = "none", pause: bool = False
-    ) -> AsyncGenerator[bytes, None]:
-        """Return a tar of the volume, piece by piece: owners, modes, xattrs, links and holes are kept.
+    async def backup(self, name: str, *, compression: str = "none", pause: bool = False) -> Outflow:
+        """Return a tar of the volume: owners, modes, xattrs, links and holes are kept.
 
         ``pause`` freezes the containers that use it meanwhile. Raises VolumeNotFound, InvalidParameter.
         """
@@ -55,16 +55,17 @@ class VolumeCopies:
             )
         async with self._volumes.held(name, "backup"):
             pass  # it can be had: errors come before the answer has begun
-        return self._pack(name, compression, pause=pause)
+        return Outflow(partial(self._packed, name, compression, pause=pause))
 
-    async def _pack(self, name: str, compression: str, *, pause: bool) -> AsyncGenerator[bytes, None]:
+    @asynccontextmanager
+    async def _packed(self, name: str, compression: str, *, pause: bool) -> AsyncIterator[Iterator[Piece]]:
         async with AsyncExitStack() as stack:
             if pause:
                 await stack.enter_async_context(self._volumes.users.frozen(name))
             data = await stack.enter_async_context(self._volumes.held(name, "backup"))
-            async for piece in in_thread(self._volumes.trees.pack(data, compression)):
-                point("volumes.backup")
-                yield piece
+            pieces = _watched(self._volumes.trees.pack(data, compression))
+            # what the kernel sends it reads when the client takes it: the containers may go on by then
+            yield in_memory(pieces) if pause else pieces
             self._volumes.publish("backup", self._volumes.record(name))
 
     async def restore(
@@ -235,6 +236,12 @@ class VolumeCopies:
     async def close(self) -> None:
         """Wait for what is under way."""
         await self._tasks.close()
+
+
+def _watched(pieces: Iterator[Piece]) -> Iterator[Piece]:
+    for piece in pieces:
+        point("volumes.backup")
+        yield piece
 
 
 def _make_and_fill(folder: Path, make: Callable[[Path], None]) -> None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from sampan.base.outflow import Piece
+
 
 @dataclass(frozen=True, slots=True)
 class Described:
@@ -78,7 +80,7 @@ class Trees(Protocol):
         Owners, modes, times, xattrs, links, devices and holes are kept; data is shared where it can be.
         """
 
-    def pack(self, source: Path, compression: str) -> Iterator[bytes]:
+    def pack(self, source: Path, compression: str) -> Iterator[Piece]:
         """Yield the tar of ``source``, itself included; ``compression``: ``none``, ``gzip`` or ``zstd``."""
 
     def unpack(self, archive: Readable, target: Path) -> None:

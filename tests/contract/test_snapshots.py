@@ -22,6 +22,7 @@ from support.shared import shared
 from support.trees import describe
 
 from sampan.base.errors import Conflict, InvalidParameter, NotFound
+from sampan.base.outflow import in_memory
 from sampan.kernel.mount import mounts
 from sampan.storage.compare import shown_only
 from sampan.storage.driver import Kind, SnapshotDriver
@@ -94,7 +95,7 @@ class Lab:
     def export(self, name: str) -> bytes:
         """Return the tar of all that the committed snapshot ``name`` shows."""
         with self.viewed(name) as path, opened(str(path)) as root:
-            return b"".join(pack_tree(root))
+            return b"".join(in_memory(pack_tree(root)))
 
 
 def _descriptors() -> int:

@@ -1,7 +1,6 @@
 """Copying files out of containers and into them."""
 
 import base64
-from collections.abc import AsyncGenerator, AsyncIterable
 
 import msgspec
 
@@ -38,12 +37,7 @@ async def stat(request: Request, services: Services) -> Response:
 @routes.get("/containers/{name}/archive")
 async def read(request: Request, services: Services) -> StreamResponse:
     found, archive = await services.containers.read_archive(request.path["name"], _path(request))
-    return StreamResponse(_pass_on(archive), _TAR, headers=_headers(found))
-
-
-async def _pass_on(archive: AsyncIterable[bytes]) -> AsyncGenerator[bytes, None]:
-    async for piece in archive:
-        yield piece
+    return StreamResponse(archive, _TAR, headers=_headers(found))
 
 
 @routes.put("/containers/{name}/archive")

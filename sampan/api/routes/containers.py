@@ -228,7 +228,7 @@ async def changes(request: Request, services: Services) -> Response:
 @routes.get("/containers/{name}/export")
 async def export(request: Request, services: Services) -> StreamResponse:
     archive = await services.containers.export(request.path["name"])
-    return StreamResponse(_pass_on(archive), "application/x-tar")
+    return StreamResponse(archive, "application/x-tar")
 
 
 @routes.post("/containers/prune")

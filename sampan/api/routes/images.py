@@ -1,7 +1,5 @@
 """Images: what there is, loading, naming, removing."""
 
-from collections.abc import AsyncGenerator, AsyncIterable
-
 from sampan.api.progress import begun, progress_lines
 from sampan.api.render import render_image, render_images
 from sampan.api.request import Request
@@ -50,12 +48,7 @@ async def save(request: Request, services: Services) -> StreamResponse:
 
 async def _save(request: Request, services: Services, names: list[str]) -> StreamResponse:
     archive = await services.images.save(names, platform=_platform(request, (1, 48)))
-    return StreamResponse(_pass_on(archive), "application/x-tar")
-
-
-async def _pass_on(archive: AsyncIterable[bytes]) -> AsyncGenerator[bytes, None]:
-    async for piece in archive:
-        yield piece
+    return StreamResponse(archive, "application/x-tar")
 
 
 @routes.get("/images/{name...}/json")

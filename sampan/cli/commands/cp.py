@@ -99,10 +99,9 @@ def _copy_out(app: "App", container: str, source: str, target: str, *, follow: b
     rename = ""
     if follow:
         source, rename = _followed(app, container, source)
-    stat, pieces = app.client.read_archive(container, source)
+    stat, archive = app.client.read_archive(container, source)
     if target == "-":
-        for piece in pieces:
-            write(STDOUT, piece)
+        archive.copy_to(STDOUT)
         return
     place = Place(source, exists=True, is_dir=bool(stat["mode"] & _GO_DIRECTORY), rename=rename)
     directory, old, new = plan_target(place, find_target(target))
@@ -112,7 +111,7 @@ def _copy_out(app: "App", container: str, source: str, target: str, *, follow: b
         old, new = name, renamed(rename, old, new) if old or new else rename
     progress = Progress(app, "Copying from container - ", quiet=quiet)
     try:
-        unpack(Pieces(pieces, progress.add), directory, old, new)
+        unpack(Pieces(iter(archive), progress.add), directory, old, new)
     finally:
         progress.restore()
     progress.end(target)

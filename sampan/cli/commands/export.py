@@ -2,15 +2,16 @@
 
 import posix
 
-from sampan.cli.app import STDOUT, write
+from sampan.cli.app import STDOUT
 from sampan.cli.errors import CommandError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from sampan.cli.app import App
     from sampan.cli.parser import Parsed
+    from sampan.client.transport import Download
 
 
 def export(app: "App", parsed: "Parsed") -> None:
@@ -28,12 +29,11 @@ def save(app: "App", parsed: "Parsed") -> None:
     _write(path, "failed to save image", lambda: app.client.save(parsed.args, platform=platform))
 
 
-def _write(path: str, failed: str, pieces: "Callable[[], Iterator[bytes]]") -> None:
+def _write(path: str, failed: str, archive: "Callable[[], Download]") -> None:
     if not path:
         if posix.isatty(STDOUT):
             raise CommandError("cowardly refusing to save to a terminal. Use the -o flag or redirect")
-        for piece in pieces():
-            write(STDOUT, piece)
+        archive().copy_to(STDOUT)
         return
     folder = path.rpartition("/")[0] or ("/" if path.startswith("/") else ".")
     try:
@@ -47,8 +47,7 @@ def _write(path: str, failed: str, pieces: "Callable[[], Iterator[bytes]]") -> N
     except OSError as error:
         raise CommandError(f"{failed}: open {path}: {(error.strerror or '').lower()}") from error
     try:
-        for piece in pieces():
-            write(fd, piece)
+        archive().copy_to(fd)
         posix.rename(temporary, path)
     except BaseException:
         posix.unlink(temporary)

@@ -4,17 +4,18 @@ import posix
 import time
 
 from sampan.base.units import human_size
-from sampan.cli.app import STDIN, STDOUT, write
+from sampan.cli.app import STDIN, STDOUT
 from sampan.cli.commands.volumes import split_label
 from sampan.cli.errors import CommandError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable
     from typing import Any, Final
 
     from sampan.cli.app import App
     from sampan.cli.parser import Parsed
+    from sampan.client.transport import Download
 
 _KINDS: "Final" = "CAD"
 _COMPRESSIONS: "Final" = ("none", "gzip", "zstd")
@@ -35,8 +36,11 @@ def backup(app: "App", parsed: "Parsed") -> None:
     if compression not in _COMPRESSIONS:
         raise CommandError(f"unknown compression {compression}: must be one of {', '.join(_COMPRESSIONS)}")
     begun = time.monotonic()
-    pieces = app.client.backup_volume(name, compression=compression, pause=parsed.flags["pause"])
-    size = _write_file(path, pieces) if to_file else _write_all(STDOUT, pieces)
+
+    def archive() -> "Download":
+        return app.client.backup_volume(name, compression=compression, pause=parsed.flags["pause"])
+
+    size = _write_file(path, archive) if to_file else archive().copy_to(STDOUT)
     _tell(app, f"Backed up {name}", size, time.monotonic() - begun)
 
 
@@ -120,16 +124,8 @@ def _tell(app: "App", what: str, size: int, seconds: float) -> None:
     app.err(f"{what}: {human_size(size)} in {took}")
 
 
-def _write_all(fd: int, pieces: "Iterable[bytes]") -> int:
-    size = 0
-    for piece in pieces:
-        write(fd, piece)
-        size += len(piece)
-    return size
-
-
-def _write_file(path: str, pieces: "Iterable[bytes]") -> int:
-    """Write ``pieces`` to ``path``, which keeps what it was until all of them are there; return the size.
+def _write_file(path: str, archive: "Callable[[], Download]") -> int:
+    """Write ``archive`` to ``path``, which keeps what it was until all of it is there; return the size.
 
     The file has no name before it is complete, so nothing is left of one that is not, however we end.
     """
@@ -142,7 +138,7 @@ def _write_file(path: str, pieces: "Iterable[bytes]") -> int:
     try:
         fd = posix.open(".", _NAMELESS, 0o600, dir_fd=directory)
         try:
-            size = _write_all(fd, pieces)
+            size = archive().copy_to(fd, write_back=True)
             posix.fsync(fd)
             # with a directory it is linkat(2), which follows the link in /proc to the file
             posix.link(f"/proc/self/fd/{fd}", temporary, dst_dir_fd=directory, follow_symlinks=True)

@@ -15,6 +15,7 @@ from support.image_lab import Lab
 from support.shared import shared
 
 from sampan.base.errors import EngineError
+from sampan.base.outflow import in_memory
 
 pytestmark = pytest.mark.root
 
@@ -140,7 +141,7 @@ def test_escaping_layer_stays_inside(lab: Lab) -> None:
     lab.load(docker_old((config([data]), [data], ["escape:1"])))
     chain_id = lab.images.find("escape:1").chain_id
     assert chain_id is not None
-    with tarfile.open(fileobj=io.BytesIO(b"".join(lab.storage.export(chain_id)))) as tree:
+    with tarfile.open(fileobj=io.BytesIO(b"".join(in_memory(lab.storage.export(chain_id))))) as tree:
         names = {member.name for member in tree}
     assert "trampoline" in names
     assert not Path("/tmp/poc.txt").exists()

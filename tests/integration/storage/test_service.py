@@ -16,6 +16,7 @@ from support.trees import describe
 
 from sampan.base import faults
 from sampan.base.errors import Conflict, HostFailure, InvalidParameter, NotFound
+from sampan.base.outflow import in_memory
 from sampan.kernel.mount import is_mount_point, mounts, umount
 from sampan.storage.driver import Change
 from sampan.storage.service import StorageService
@@ -139,16 +140,16 @@ def test_a_missing_parent(storage: StorageService) -> None:
 async def test_export_mounts_only_as_long_as_it_must(storage: StorageService, base: str) -> None:
     await storage.prepare("box", base)
     for key in ("box", base):
-        pieces = storage.export(key)
+        pieces = in_memory(storage.export(key))
         first = next(pieces)
         with tarfile.open(fileobj=io.BytesIO(first + b"".join(pieces))) as tar:
             assert tar.getnames() == ["etc", "etc/conf", "file"]
     root = await storage.mount("box")
-    pieces = storage.export("box")
+    pieces = in_memory(storage.export("box"))
     next(pieces)
     pieces.close()
     assert is_mount_point(root)
-    pieces = storage.export("box")
+    pieces = in_memory(storage.export("box"))
     next(pieces)
     await storage.unmount("box")
     assert is_mount_point(root)

@@ -92,7 +92,8 @@ class FakeServices:
 
 def stream(services: FakeServices, query: str) -> AsyncGenerator[bytes, None]:
     head = parse_head(b"GET /events HTTP/1.1\r\nHost: d\r\n\r\n")
-    return events(Request(head, EMPTY, {}, query, (1, 51)), cast("Services", services)).pieces
+    pieces = events(Request(head, EMPTY, {}, query, (1, 51)), cast("Services", services)).pieces
+    return cast("AsyncGenerator[bytes, None]", pieces)
 
 
 async def collect(pieces: AsyncGenerator[bytes, None]) -> list[str]:

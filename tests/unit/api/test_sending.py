@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,8 +11,9 @@ from support.wires import FakeTransport, connect, request, settle
 from sampan.api import sending
 from sampan.api.body import Body
 from sampan.api.connection import Connection, Work
-from sampan.api.http1 import BadRequest, Head
+from sampan.api.http1 import BadRequest, ChunkedDecoder, Head
 from sampan.api.response import Answer, FileResponse, Response, StreamResponse
+from sampan.base.outflow import FilePart, Outflow, Piece
 from sampan.base.tasks import Tasks
 
 DATA = os.urandom(3 << 20)
@@ -25,11 +26,15 @@ class App:
         self.tasks = Tasks("test")
         self.path = path
         self.sent: list[FileResponse] = []
+        self.given_back = 0
+        self.open: set[Connection] = set()
         path.write_bytes(DATA)
 
-    def opened(self, connection: Connection) -> None: ...
+    def opened(self, connection: Connection) -> None:
+        self.open.add(connection)
 
-    def closed(self, connection: Connection) -> None: ...
+    def closed(self, connection: Connection) -> None:
+        self.open.discard(connection)
 
     def handle(self, head: Head, body: Body) -> Answer | Work:
         match head.target:
@@ -41,7 +46,20 @@ class App:
                 return self._file(len(DATA) - 5, 10)
             case "/stream":
                 return StreamResponse(_pieces(), length=3)
+            case "/made":
+                return StreamResponse(Outflow.of(self._made()))
+            case "/broken":
+                return StreamResponse(Outflow.of(_broken()))
         return Response(404)
+
+    def _made(self) -> Iterator[Piece]:
+        try:
+            with self.path.open("rb") as file:
+                yield b"head"
+                yield FilePart(file.fileno(), 100, len(DATA))  # a hundred bytes more than there are
+                yield b"tail"
+        finally:
+            self.given_back += 1
 
     def _file(self, start: int, count: int) -> FileResponse:
         self.sent.append(FileResponse(self.path.open("rb", buffering=0), start, count, "x/y"))
@@ -57,6 +75,22 @@ class App:
 async def _pieces() -> AsyncGenerator[bytes, None]:
     yield b"a"
     yield b"bc"
+
+
+def _broken() -> Iterator[Piece]:
+    yield b"one"
+    raise OSError(5, "Input/output error")
+
+
+def unchunked(data: bytes) -> tuple[bytes, bytes]:
+    """Return the body at the begin of ``data``, of which no chunk is too long, and what is behind it."""
+    decoder = ChunkedDecoder()
+    body = b"".join(decoder.feed(data))
+    assert decoder.done
+    return body, decoder.rest
+
+
+MADE = b"head" + DATA[100:] + bytes(100) + b"tail"
 
 
 @pytest.fixture
@@ -148,6 +182,68 @@ def test_a_stream_of_known_length_has_no_chunks(app: App) -> None:
         connection, transport = connect(app)
         connection.data_received(request("GET /stream"))
         assert await eventually(transport, 6) == b"<3>abc"
+
+    asyncio.run(scene())
+
+
+def test_what_a_thread_makes_it_sends_itself(app: App) -> None:
+    async def scene() -> None:
+        server = await asyncio.get_running_loop().create_server(lambda: Connection(app), "127.0.0.1", 0)
+        address = server.sockets[0].getsockname()
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(request("GET /made") + request("GET /part") + request("GET /broken"))
+        rest = await reader.read(-1)  # the broken one ends the connection
+        assert rest.startswith(b"<None>")
+        body, rest = unchunked(rest[6:])
+        assert body == MADE
+        assert app.given_back == 1
+        assert rest == b"<50>" + DATA[100:150] + b"<None>3\r\none"
+        begun = b"<None>4\r\nhead"  # the thread is at work when that has come
+        gone_reader, gone = await asyncio.open_connection(*address, limit=1)
+        gone.write(request("GET /made"))
+        await gone_reader.readexactly(len(begun))
+        gone.transport.abort()
+        await until(lambda: app.given_back == 2)
+        stuck_reader, stuck = await asyncio.open_connection(*address, limit=1)
+        stuck.write(request("GET /made"))
+        await stuck_reader.readexactly(len(begun))
+        server.close()
+        await app.tasks.close()  # the thread, which waits for a client that reads nothing, ends too
+        assert app.given_back == 3
+        for one in (writer, stuck):
+            one.close()
+        await settle()
+
+    asyncio.run(scene())
+
+
+def test_where_there_is_no_socket_the_loop_sends_it(app: App) -> None:
+    async def scene() -> None:
+        connection, transport = connect(app)
+        connection.data_received(request("GET /made"))
+        await until(lambda: transport.sent.endswith(b"\r\n0\r\n\r\n"))
+        assert unchunked(transport.take()[6:]) == (MADE, b"")
+        await until(lambda: app.given_back == 1)
+
+    asyncio.run(scene())
+
+
+def test_a_client_that_takes_nothing_of_a_thread_is_given_up(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "_STALLED_S", 0.01)
+
+    async def scene() -> None:
+        server = await asyncio.get_running_loop().create_server(lambda: Connection(app), "127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname(), limit=1)
+        writer.write(request("GET /made") * 8)
+        await until(lambda: bool(app.given_back) and not app.open)
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            await reader.readexactly(len(MADE) * 8)
+        writer.close()
+        server.close()
+        await settle()
+        await app.tasks.close()
 
     asyncio.run(scene())
 

@@ -4,6 +4,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from support.fake_daemon import FakeDaemon, Received, Reply
 
 from sampan.client.endpoint import Endpoint
 from sampan.client.errors import ClientError, ConnectionFailed
-from sampan.client.transport import Transport, parse_head
+from sampan.client.transport import Download, Transport, parse_head
 
 
 @pytest.fixture
@@ -190,3 +191,72 @@ def test_requests_carry_length_and_type(daemon: FakeDaemon, transport: Transport
     daemon.on("POST", "/a", check)
     response = transport.receive(transport.send("POST", "/a", body=b"{}", content_type="application/json"))
     assert response.read() == b"2 application/json"
+
+
+BODY = [os.urandom(size) for size in (1, 300_000, 17, 1 << 21)]
+
+
+def open_pipes() -> int:
+    """Return how many ends of pipes this process has; the daemon's sockets come and go meanwhile."""
+    found = 0
+    for entry in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found += str(entry.readlink()).startswith("pipe:")
+    return found
+
+
+def download(transport: Transport) -> Download:
+    return Download(transport.receive(transport.send("GET", "/a")))
+
+
+@pytest.mark.parametrize("flags", [0, os.O_APPEND])
+def test_a_body_into_a_file(daemon: FakeDaemon, transport: Transport, tmp_path: Path, flags: int) -> None:
+    daemon.on("GET", "/a", chunks=BODY)
+    before = open_pipes()
+    fd = os.open(tmp_path / "f", os.O_WRONLY | os.O_CREAT | flags)
+    os.write(fd, b"before")
+    assert download(transport).copy_to(fd, write_back=True) == sum(map(len, BODY))
+    assert download(transport).copy_to(fd) == sum(map(len, BODY))  # over the same connection
+    os.close(fd)
+    assert (tmp_path / "f").read_bytes() == b"before" + b"".join(BODY) * 2
+    assert open_pipes() == before
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+def test_a_body_into_a_pipe(daemon: FakeDaemon, transport: Transport, *, blocking: bool) -> None:
+    daemon.on("GET", "/a", chunks=BODY)
+    reading, writing = os.pipe()
+    os.set_blocking(writing, blocking)
+    got: list[bytes] = []
+
+    def drain() -> None:
+        got.extend(iter(lambda: os.read(reading, 5000), b""))
+
+    reader = threading.Thread(target=drain)
+    reader.start()
+    assert download(transport).copy_to(writing) == sum(map(len, BODY))
+    os.close(writing)
+    reader.join()
+    os.close(reading)
+    assert b"".join(got) == b"".join(BODY)
+
+
+def test_a_body_of_known_length_into_a_device(daemon: FakeDaemon, transport: Transport) -> None:
+    daemon.on("GET", "/a", body=BODY[1])
+    fd = os.open("/dev/null", os.O_WRONLY)
+    assert download(transport).copy_to(fd) == len(BODY[1])
+    daemon.on("GET", "/a", chunks=BODY)
+    assert download(transport).copy_to(fd) == sum(map(len, BODY))
+    os.close(fd)
+
+
+def test_a_body_that_breaks_off(daemon: FakeDaemon, transport: Transport, tmp_path: Path) -> None:
+    def broken(connection: socket.socket) -> None:
+        connection.sendall(b"1000\r\nnot all of it")
+
+    daemon.on("GET", "/a", lambda _request: Reply(headers={"Transfer-Encoding": "chunked"}, hijack=broken))
+    with (tmp_path / "f").open("wb") as file, pytest.raises(ConnectionFailed, match="unexpected EOF"):
+        download(transport).copy_to(file.fileno())
+    daemon.on("GET", "/a", chunks=BODY)
+    with Path("/dev/full").open("wb", buffering=0) as full, pytest.raises(OSError, match="No space left"):
+        download(transport).copy_to(full.fileno())

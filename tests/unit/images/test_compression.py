@@ -2,13 +2,14 @@
 
 import bz2
 import gzip
+import io
 import lzma
 import random
 
 import pytest
 import zstandard
 
-from sampan.images.compression import PIECE, Compression, Decompressor, Limits, detect
+from sampan.images.compression import PIECE, Compression, Decompressor, Inflated, Limits, detect
 from sampan.images.errors import InvalidArchive, TooLarge
 
 NOISE = random.Random(7)  # noqa: S311 - the same bytes at every run
@@ -85,6 +86,49 @@ def test_bomb(kind: Compression) -> None:
         unpack(kind, bomb, limits=Limits(floor=1 << 20, ratio=100))
     assert unpack(kind, bomb, limits=Limits(floor=21 << 20, ratio=100)) == zeros
     assert unpack(kind, PACKED[kind], limits=Limits(floor=0, ratio=10)) == PLAIN
+
+
+class Trickle:
+    """A source that gives a few bytes at a time and fails in the end, if ``error`` says so."""
+
+    def __init__(self, data: bytes, step: int = 1 << 20, error: Exception | None = None) -> None:
+        self._file = io.BytesIO(data)
+        self._step = step
+        self._error = error
+
+    def read(self, size: int, /) -> bytes:
+        piece = self._file.read(min(size, self._step))
+        if not piece and self._error is not None:
+            raise self._error
+        return piece
+
+
+def inflate(source: Trickle, limits: Limits | None = None) -> bytes:
+    inflated = Inflated(source, "the archive", limits)
+    return b"".join(iter(lambda: inflated.read(10_000), b""))
+
+
+@pytest.mark.parametrize("kind", Compression)
+@pytest.mark.parametrize("step", [5, 65536])
+def test_read_as_a_file(kind: Compression, step: int) -> None:
+    times = 1 if kind is Compression.NONE else 2
+    assert inflate(Trickle(PACKED[kind] * times, step)) == PLAIN * times
+
+
+def test_a_zstd_archive_as_a_file() -> None:
+    packed = PACKED[Compression.ZSTD]
+    skipped = b"\x50\x2a\x4d\x18\x04\0\0\0none"
+    assert inflate(Trickle(skipped + packed + skipped + packed)) == PLAIN * 2
+    with pytest.raises(InvalidArchive, match="the archive: zstd: "):
+        inflate(Trickle(packed + b"garbage"))
+    with pytest.raises(InvalidArchive, match="the archive: zstd: "):
+        inflate(Trickle(packed[:1000] + bytes(100) + packed[1100:]))
+    with pytest.raises(KeyError):
+        inflate(Trickle(packed[:-100], error=KeyError()))
+    bomb = zstandard.compress(bytes(20 << 20))
+    with pytest.raises(TooLarge, match="over 100 times their size"):
+        inflate(Trickle(bomb), Limits(floor=1 << 20, ratio=100))
+    assert len(inflate(Trickle(bomb), Limits(floor=21 << 20, ratio=100))) == 20 << 20
 
 
 def test_sinks_errors_go_through() -> None:

@@ -5,6 +5,7 @@ import os
 import subprocess
 from pathlib import Path
 
+from sampan.base.outflow import in_memory
 from sampan.storage.extract import Rules, extract
 from sampan.storage.pack import pack_backup
 from sampan.storage.tree import opened
@@ -12,7 +13,7 @@ from sampan.storage.tree import opened
 
 def packed(folder: Path) -> bytes:
     with opened(str(folder)) as root:
-        return b"".join(pack_backup(root))
+        return b"".join(in_memory(pack_backup(root)))
 
 
 def test_holes_are_kept(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from sampan.base.outflow import in_memory
 from sampan.kernel.fs import remove_tree
 from sampan.storage.extract import Rules, extract, make_directories, open_inside
 from sampan.storage.pack import pack_named
@@ -146,7 +147,7 @@ def test_directories_are_made_inside(tree: tuple[Path, int]) -> None:
 
 
 def packed(root: int, path: bytes, prefix: bytes) -> list[str]:
-    data = b"".join(pack_named(root, path, lambda entry: prefix + entry[len(path) :]))
+    data = b"".join(in_memory(pack_named(root, path, lambda entry: prefix + entry[len(path) :])))
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
         return [member.name + "/" * member.isdir() for member in tar]
 
