@@ -227,6 +227,11 @@ def test_a_file_system_that_lacks_something_is_named(tmp_path: Path) -> None:
     try:
         with pytest.raises(RuntimeError) as caught:
             Daemon(root, "--storage-driver", "overlay2").start()
-        assert "'overlay' is not supported over overlayfs" in str(caught.value)
+        # Kernels differ in what an overlay lacks that another one needs: older ones, the attributes already.
+        lacking = (
+            "'overlay' is not supported over overlayfs",
+            "(overlayfs) has no trusted extended attributes",
+        )
+        assert any(words in str(caught.value) for words in lacking)
     finally:
         subprocess.run(["umount", root], check=True)
