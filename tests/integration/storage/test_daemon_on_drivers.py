@@ -227,7 +227,7 @@ def test_a_file_system_that_lacks_something_is_named(tmp_path: Path) -> None:
     try:
         with pytest.raises(RuntimeError) as caught:
             Daemon(root, "--storage-driver", "overlay2").start()
-        # Kernels differ in what an overlay lacks that another one needs: older ones, the attributes already.
+        # Which of the things that an overlay lacks is noticed first differs between kernels.
         lacking = (
             "'overlay' is not supported over overlayfs",
             "(overlayfs) has no trusted extended attributes",
