@@ -138,6 +138,18 @@ def _copy_range(source_fd: int, target_fd: int, count: int, offset: int) -> int:
         return os.pwrite(target_fd, os.pread(source_fd, min(count, 1 << 20), offset), offset)
 
 
+def sync_filesystem(path: str | os.PathLike[str]) -> None:
+    """Bring everything that was written to the file system of ``path`` to the disk (syncfs(2)). Blocks.
+
+    Raises OSError as well for what the kernel could not write since anybody last asked (Linux 5.8).
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        check(libc.syncfs(fd), os.fspath(path))
+    finally:
+        os.close(fd)
+
+
 def spread_children(directory: str) -> None:
     """Ask ext4 to put each directory made in ``directory`` into a block group of its own (``chattr +T``).
 

@@ -186,22 +186,22 @@ class Catalogue:
         finally:
             remove_tree(path)
 
-    def remove(self, key: str) -> bool:
+    def remove(self, key: str, *, force: bool = False) -> bool:
         """Remove ``key`` and dispose of its directory; return False if there is no such key.
 
-        Raises SnapshotInUse if it has children.
+        Raises SnapshotInUse if it has children, unless ``force`` leaves them without it.
         """
-        if (gone := self._take(key)) is None:
+        if (gone := self._take(key, force=force)) is None:
             return False
         self._dispose(gone)
         return True
 
-    def _take(self, key: str) -> str | None:
+    def _take(self, key: str, *, force: bool) -> str | None:
         """Forget ``key`` and return the directory that is left to remove, or None if there is no such key."""
         with self._lock:
             if (record := self._records.get(key)) is None:
                 return None
-            if self._children.get(key):
+            if self._children.get(key) and not force:
                 raise SnapshotInUse(f"snapshot {key} has children")
             gone = os.path.join(self.home, _GONE + os.urandom(8).hex())
             with suppress(FileNotFoundError):

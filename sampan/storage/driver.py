@@ -202,6 +202,24 @@ class NeedsAttaching(Protocol):
 
 
 @runtime_checkable
+class Replaces(Protocol):
+    """A driver whose committed snapshots are files that a power cut may damage for a while after the commit.
+
+    The layers of the others are on the disk when they are committed: their file system was unmounted.
+    """
+
+    def replace(self, name: str, key: str) -> None:
+        """Let the committed snapshot ``name`` hold what the active, unmounted ``key`` holds, at once.
+
+        Both have the same parent; what stands on ``name`` stays. ``key`` is gone afterwards. Raises
+        SnapshotNotFound.
+        """
+
+    def discard(self, name: str) -> None:
+        """Remove ``name`` whatever stands on it, which cannot be used until there is a ``name`` again."""
+
+
+@runtime_checkable
 class HoldsHost(Protocol):
     """A driver that holds something of the host as long as it is in use: a pool, a loop device."""
 
