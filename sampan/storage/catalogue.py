@@ -22,12 +22,14 @@ from sampan.kernel.fs import remove_tree, spread_children
 from sampan.kernel.mount import mounts, umount
 from sampan.storage.driver import (
     KEY_LIMIT,
+    LAYER_WORK,
     Kind,
     Snapshot,
     SnapshotExists,
     SnapshotInUse,
     SnapshotNotFound,
 )
+from sampan.storage.groups import Groups
 
 _RECORD: Final = "snapshot.json"
 _NEW: Final = ".new-"
@@ -81,6 +83,7 @@ class Catalogue:
         self.home = home
         self._dispose = dispose
         self._lock = threading.RLock()
+        self._groups = Groups()
         self._records: dict[str, Record] = {}
         self._names: set[str] = set()  # of directories taken: two keys must not share one
         self._children: dict[str, int] = {}
@@ -143,7 +146,10 @@ class Catalogue:
             self._reserve(record)
         new = os.path.join(self.home, _NEW + os.urandom(8).hex())
         try:
-            os.mkdir(new, 0o700)
+            if record.key.startswith(LAYER_WORK):
+                self._groups.make(new)
+            else:
+                os.mkdir(new, 0o700)
             record = fill(new)
             _write(os.path.join(new, _RECORD), record)
             faults.point("storage.create")
@@ -205,6 +211,8 @@ class Catalogue:
                 raise SnapshotInUse(f"snapshot {key} has children")
             gone = os.path.join(self.home, _GONE + os.urandom(8).hex())
             with suppress(FileNotFoundError):
+                if record.kind is Kind.COMMITTED:
+                    self._groups.freed(os.stat(self.path(key)).st_ino)
                 os.rename(self.path(key), gone)
             del self._records[key]
             self._release(record)

@@ -15,6 +15,8 @@ from sampan.base.errors import Conflict, NotFound
 from sampan.kernel.mount import Mount
 
 KEY_LIMIT: Final = 200
+LAYER_WORK: Final = "apply-"
+"""How the keys of active snapshots begin into which a layer is unpacked."""
 NO_OPTIONS: Final[Mapping[str, str]] = {}
 
 

@@ -21,6 +21,7 @@ from sampan.storage.catalogue import folder_of
 from sampan.storage.choice import open_driver
 from sampan.storage.compare import shown_only, without
 from sampan.storage.driver import (
+    LAYER_WORK,
     NO_OPTIONS,
     Change,
     HoldsHost,
@@ -41,7 +42,7 @@ from sampan.storage.tree import opened
 from sampan.storage.unpack import Applied, unpack
 
 _log = logging.getLogger(__name__)
-_TRANSIENT = ("apply-", "view-")
+_TRANSIENT = (LAYER_WORK, "view-")
 
 
 class StorageService:
@@ -207,7 +208,7 @@ class StorageService:
         if self.exists(chain_id):
             TarReader(tar).drain()
             return Applied(self._usage(chain_id).size, 0)
-        key = f"apply-{os.urandom(8).hex()}"
+        key = f"{LAYER_WORK}{os.urandom(8).hex()}"
         try:
             with _translated(f"unpack layer {chain_id}"):
                 self.driver.prepare(key, parent)
@@ -231,7 +232,7 @@ class StorageService:
         """
         if not self.exists(chain_id) or not isinstance(self.driver, Replaces):
             return self.apply(chain_id, parent, tar)
-        key = f"apply-{os.urandom(8).hex()}"
+        key = f"{LAYER_WORK}{os.urandom(8).hex()}"
         try:
             with _translated(f"unpack layer {chain_id}"):
                 self.driver.prepare(key, parent)
