@@ -28,8 +28,8 @@ _log = logging.getLogger(__name__)
 TABLE: Final = "unsettled"
 _BLOB: Final = "blob "
 _LAYER: Final = "layer "
-_QUIET_S: Final = 2.0  # the disk is left to others until nothing new has come for so long,
-_LATEST_S: Final = 10.0  # but no longer than this
+_QUIET_S: Final = 5.0  # the disk is left to others until nothing new has come for so long,
+_LATEST_S: Final = 30.0  # but no longer than this: the kernel itself would write by then
 _FAILED: Final = b"failed"  # stands for a boot that is over
 
 

@@ -15,7 +15,7 @@ from typing import Final
 _REGION: Final = 17  # bits of an inode's number: 16 groups of 8192 inodes, which ext4 fills together
 _RECENT_S: Final = 360.0  # RECENTCY_MIN and RECENTCY_DIRTY
 _TRIES: Final = 64
-_FILES: Final = 8
+_FILES: Final = 16
 _SLOW_NS: Final = 75_000 * _FILES  # of CPU: usual are 15 µs for a file, in a bad group hundreds
 
 
