@@ -1,4 +1,4 @@
-"""The machine is cut off, or the daemon is killed, before an image is on the disk: whole or absent, then it goes on.
+"""The machine is cut off, or the daemon killed, before an image is on the disk: it is whole or absent then.
 
 A cut is a kill, after which the rows of what was unsettled are those of another boot and files are damaged.
 """
@@ -123,9 +123,7 @@ def test_images_with_a_damaged_blob_are_absent_and_a_pull_goes_on(
     daemon.cli("rmi", one, two)
 
 
-def test_a_killed_daemon_loses_nothing_and_looks_at_nothing(
-    daemon: Daemon, registry: FaultRegistry
-) -> None:
+def test_a_killed_daemon_loses_nothing_and_looks_at_nothing(daemon: Daemon, registry: FaultRegistry) -> None:
     name = f"{registry.host}/a/b:1"
     registry.add_image("a/b", "1", [busybox_layer(), noise(4)])
     daemon.stop()

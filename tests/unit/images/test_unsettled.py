@@ -92,8 +92,7 @@ def settle(unsettled: Unsettled, storage: FakeStorage) -> None:
         tasks = Tasks("test")
         settler = Settler(unsettled, storage.flush, tasks, quiet_s=0, latest_s=0)
         settler.wake()
-        while len(unsettled):
-            await asyncio.sleep(0)
+        await asyncio.wait(asyncio.all_tasks() - {asyncio.current_task()})
         await tasks.close()
 
     asyncio.run(main())
@@ -217,9 +216,6 @@ def test_an_image_with_a_damaged_blob_goes_and_its_good_blobs_wait_for_a_pull(
     assert not engine.blob(digest(ONE)).exists()
     assert not engine.blob(digest(TOP)).exists()
     assert engine.blob(digest(BASE)).read_bytes() == BASE
-    engine.blob(digest(OTHER)).unlink()
-    engine.restart(cut=True)
-    assert engine.names() == ["two:1"]  # settled by now as far as its blobs go
     engine.load(docker_old((ONE, [BASE, TOP], ["one:1"])))
     assert engine.names() == ["one:1", "two:1"]
 
