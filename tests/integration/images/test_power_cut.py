@@ -75,7 +75,7 @@ def test_damaged_layers_are_made_whole_under_their_containers(
     daemon.cli("pull", "-q", one)
     daemon.cli("pull", "-q", two)
     wanted = contents(daemon, one, "/noise1", "/noise2"), contents(daemon, two, "/noise1", "/noise3")
-    daemon.cli("run", "--name", "c", "--network", "none", one, "sh", "-c", "echo mine > /mine")
+    daemon.cli("run", "--name", "box", "--network", "none", one, "sh", "-c", "echo mine > /mine")
     cut_off(daemon)
     for name in ("noise1", "noise2", "noise3"):
         damage(daemon, name)
@@ -84,10 +84,10 @@ def test_damaged_layers_are_made_whole_under_their_containers(
     assert "unpacked again" in daemon.log.read_text()
     assert contents(daemon, one, "/noise1", "/noise2") == wanted[0]
     assert contents(daemon, two, "/noise1", "/noise3") == wanted[1]
-    daemon.cli("start", "-a", "c")
-    assert daemon.cli("diff", "c").stdout == "A /mine\n"
+    daemon.cli("start", "-a", "box")
+    assert daemon.cli("diff", "box").stdout == "A /mine\n"
     assert registry.asked == []
-    daemon.cli("rm", "c")
+    daemon.cli("rm", "box")
     daemon.cli("rmi", one, two)
 
 
@@ -97,10 +97,10 @@ def test_images_with_a_damaged_blob_are_absent_and_a_pull_goes_on(
     image, other, one, two = two_images(registry)
     daemon.cli("pull", "-q", one)
     daemon.cli("pull", "-q", two)
-    daemon.cli("create", "--name", "c", "--network", "none", one, "sha256sum", "/noise1", "/mine")
+    daemon.cli("create", "--name", "box", "--network", "none", one, "sha256sum", "/noise1", "/mine")
     (daemon.folder / "mine").write_text("mine\n")
-    daemon.cli("cp", str(daemon.folder / "mine"), "c:/mine")
-    wanted = daemon.cli("start", "-a", "c").stdout
+    daemon.cli("cp", str(daemon.folder / "mine"), "box:/mine")
+    wanted = daemon.cli("start", "-a", "box").stdout
     cut_off(daemon)
     damage(daemon, "noise1")
     with blob(daemon, image.layers[1]).open("r+b") as file:
@@ -110,16 +110,16 @@ def test_images_with_a_damaged_blob_are_absent_and_a_pull_goes_on(
     assert log.count("was not on the disk when the machine stopped") == 2
     assert one in log
     assert daemon.cli("images", "-q", one).stdout == daemon.cli("images", "-q", two).stdout == ""
-    assert daemon.cli("ps", "-aq", "--filter", "name=c").stdout
-    assert daemon.cli("start", "c", check=False).returncode
+    assert daemon.cli("ps", "-aq", "--filter", "name=box").stdout
+    assert daemon.cli("start", "box", check=False).returncode
     registry.asked.clear()
     daemon.cli("pull", "-q", one)
     daemon.cli("pull", "-q", two)
     fetched = [asked.target for asked in registry.seen("GET", "/blobs/") if "range" not in asked.headers]
     assert sum(image.layers[1] in target for target in fetched) == 1
     assert not [target for target in fetched if image.layers[0] in target or other.layers[2] in target]
-    assert daemon.cli("start", "-a", "c").stdout == wanted
-    daemon.cli("rm", "c")
+    assert daemon.cli("start", "-a", "box").stdout == wanted
+    daemon.cli("rm", "box")
     daemon.cli("rmi", one, two)
 
 
