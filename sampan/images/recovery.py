@@ -104,7 +104,8 @@ class Recovery:
         return StoredBlob(self._content, Digest(layer.digest), layer.size)
 
     def _say(self, record: ImageRecord, problem: str) -> None:
-        names = ", ".join(reference.familiar for reference in self._store.references(record.id)) or record.id
+        references = self._store.references(record.id)
+        names = ", ".join(reference.familiar for reference in references if reference.tag) or record.id
         _log.error(
             "image %s was not on the disk when the machine stopped, and is dropped: pull or load it again",
             names,

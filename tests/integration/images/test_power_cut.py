@@ -111,7 +111,8 @@ def test_images_with_a_damaged_blob_are_absent_and_a_pull_goes_on(
     assert one in log
     assert daemon.cli("images", "-q", one).stdout == daemon.cli("images", "-q", two).stdout == ""
     assert daemon.cli("ps", "-aq", "--filter", "name=box").stdout
-    assert daemon.cli("start", "box", check=False).returncode
+    refused = daemon.cli("start", "box", check=False)
+    assert f"the layers of image {one} are not here: pull or load it again" in refused.stderr
     registry.asked.clear()
     daemon.cli("pull", "-q", one)
     daemon.cli("pull", "-q", two)
