@@ -804,7 +804,7 @@ def test_a_layer_is_replaced_under_what_stands_on_it(lab: Lab) -> None:
         (path / "file").write_text("whole")
     lab.driver.replace("sha256:a", "work")
     assert {s.key for s in lab.driver.walk()} == {"sha256:a", "box"}
-    assert lab.tree("sha256:a")["file"]["size"] == 5
+    assert lab.tree("sha256:a")["file"]["text"] == "whole"
     with lab.mounted("box") as path:
         assert (path / "own").read_text() == "own"
     lab.driver.discard("sha256:a")
