@@ -150,6 +150,20 @@ def sync_filesystem(path: str | os.PathLike[str]) -> None:
         os.close(fd)
 
 
+def is_ext4_without_journal(path: str) -> bool:
+    """Return whether ``path`` lies on ext4 without a journal; False as well where it cannot be told."""
+    device = os.stat(path).st_dev
+    try:
+        name = os.path.basename(os.readlink(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}"))
+    except OSError:
+        return False
+    if not os.path.isdir(f"/proc/fs/ext4/{name}"):
+        return False
+    with suppress(FileNotFoundError):
+        return not any(journal.startswith(f"{name}-") for journal in os.listdir("/proc/fs/jbd2"))
+    return True
+
+
 def spread_children(directory: str) -> None:
     """Ask ext4 to put each directory made in ``directory`` into a block group of its own (``chattr +T``).
 

@@ -18,7 +18,7 @@ import msgspec
 
 from sampan.base import faults
 from sampan.base.errors import HostFailure, InvalidParameter
-from sampan.kernel.fs import remove_tree, spread_children
+from sampan.kernel.fs import is_ext4_without_journal, remove_tree, spread_children
 from sampan.kernel.mount import mounts, umount
 from sampan.storage.driver import (
     KEY_LIMIT,
@@ -83,7 +83,6 @@ class Catalogue:
         self.home = home
         self._dispose = dispose
         self._lock = threading.RLock()
-        self._groups = Groups()
         self._records: dict[str, Record] = {}
         self._names: set[str] = set()  # of directories taken: two keys must not share one
         self._children: dict[str, int] = {}
@@ -91,6 +90,7 @@ class Catalogue:
         try:
             os.makedirs(home, mode=0o700, exist_ok=True)
             spread_children(home)
+            self._groups = Groups(choosy=is_ext4_without_journal(home))
             for name in sorted(os.listdir(home)):
                 if name not in others:
                     self._load(name)

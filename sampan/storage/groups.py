@@ -4,7 +4,7 @@ ext4 without a journal does not use an inode again for some minutes after its re
 ``recently_deleted``), and for every new file it looks at each of them from the beginning of the group: a pull
 after the removal of an image took five seconds instead of one. The group of a new directory, which is that of
 its files, is the emptiest one, so it is often just this. Hence a layer's directory is tried out, and made
-again, which puts it elsewhere. On other file systems the first one is good.
+again, which puts it elsewhere.
 """
 
 import os
@@ -20,9 +20,13 @@ _SLOW_NS: Final = 75_000 * _FILES  # of CPU: usual are 15 µs for a file, in a b
 
 
 class Groups:
-    """Makes directories for many files; ``freed`` tells of those that were removed. For any thread."""
+    """Makes directories for many files; ``freed`` tells of those that were removed. For any thread.
 
-    def __init__(self) -> None:
+    ``choosy``: whether it matters where they are; see ``kernel.fs.is_ext4_without_journal``.
+    """
+
+    def __init__(self, *, choosy: bool) -> None:
+        self._choosy = choosy
         self._freed: dict[int, float] = {}
         self._lock = threading.Lock()
 
@@ -33,6 +37,9 @@ class Groups:
 
     def make(self, path: str) -> None:
         """Make the directory ``path``, where making files in it is fast if that can be. Raises OSError."""
+        if not self._choosy:
+            os.mkdir(path, 0o700)
+            return
         aside: list[tuple[int, str]] = []
         try:
             for number in range(_TRIES):
