@@ -121,8 +121,9 @@ class Unsettled:
         """Let the next start look at what was written before ``time``: the disk refuses some of it."""
         bad = self._take(time)
         with self._state.transaction(durable=True):
-            for key in bad & self._rows:
+            for key in bad:  # also of those whose image has no row yet
                 self._state.put(TABLE, key, _FAILED)
+        self._rows |= bad
 
     def _take(self, time: int) -> set[str]:
         """Take out and return the keys of what was written before ``time``."""
