@@ -36,6 +36,11 @@ class NotRunning(Conflict):
         super().__init__(f"container {container} is not running")
 
 
+class LayersLost(Conflict):
+    def __init__(self, image: str) -> None:
+        super().__init__(f"the layers of image {image} are not here: pull or load it again")
+
+
 class IsPaused(Conflict):
     def __init__(self, container: str, purpose: str) -> None:
         super().__init__(f"container {container} is paused, unpause the container before {purpose}")

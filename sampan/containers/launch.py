@@ -20,7 +20,7 @@ from sampan.base.undo import Undo
 from sampan.containers import links as links_of
 from sampan.containers.container import Container, Mounted
 from sampan.containers.create import Defaults, default_hostname
-from sampan.containers.errors import IsRestarting
+from sampan.containers.errors import IsRestarting, LayersLost
 from sampan.containers.idmap import plan_idmap
 from sampan.containers.mounts import parse_tmpfs
 from sampan.containers.output import log_target
@@ -34,6 +34,7 @@ from sampan.runtime.shm import close_shm, open_shm, shared_shm
 from sampan.runtime.spec import SpecBuilder, SpecRequest
 from sampan.runtime.task import Started, TaskSpec
 from sampan.runtime.users import find_identity, read_accounts
+from sampan.storage.driver import SnapshotNotFound
 from sampan.storage.service import StorageService
 from sampan.volumes.service import VolumesService
 from sampan.wire.containers import NetworkSettings
@@ -143,9 +144,11 @@ class Launcher:
         return started
 
     async def _open_rootfs(self, container: Container) -> Path:
-        rootfs = await self._storage.open(
-            container.id, container.row.chain_id, options=container.row.host.storage_opt or {}
-        )
+        row = container.row
+        try:
+            rootfs = await self._storage.open(container.id, row.chain_id, options=row.host.storage_opt or {})
+        except SnapshotNotFound as error:  # a power cut has taken the image
+            raise LayersLost(row.config.image) from error
         with contextlib.suppress(FileExistsError):  # a link of the image's is not followed
             os.mknod(
                 rootfs / ".dockerenv", 0o755

@@ -123,6 +123,7 @@ async def build(config: Config) -> Engine:
         closing.push_async_callback(tasks.close)
         tasks.spawn(blocking(spec.warm), name="compile the default seccomp profile")
         await blocking(storage.recover, containers.snapshots() | images.chains_in_use())
+        await images.recover()
         storage.adopt(containers.running_ids())
         await volumes.recover(containers.volumes_held())
         await networks.open(containers.running_ids())

@@ -220,7 +220,7 @@ class Archive:
         return self._store.open(member.digest)
 
     def keep(self, member: Member) -> Digest:
-        """Move a member into the content store, durably, and return its digest."""
+        """Move a member into the content store and return its digest."""
         if member.digest is None:
             raise InvalidArchive(f"invalid archive: {member.name} is not there")
         self._hold.add(member.digest)

@@ -4,7 +4,8 @@
     <data-root>/content/partial/<algorithm>-<hex>   the beginning of a blob that was being fetched
     <data-root>/tmp/image-…                         blobs on their way in, and out
 
-A blob appears by one rename, after it was hashed and flushed to the disk. Who needs a blob that no image
+A blob appears by one rename, after it was hashed. Nobody waits until it is on the disk where its being
+``unsettled`` is remembered; elsewhere it is flushed before it appears. Who needs a blob that no image
 names yet holds it first and looks for it then; ``sweep`` removes what is neither live nor held, so the two
 never race. Blocking; safe to use from any thread.
 """
@@ -14,7 +15,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +23,8 @@ from typing import BinaryIO, Final, Self
 
 from sampan.base.errors import HostFailure, InvalidParameter
 from sampan.images.errors import BlobNotFound, WrongDigest
-from sampan.kernel.fs import remove_tree
+from sampan.images.unsettled import Unsettled, blob_key
+from sampan.kernel.fs import remove_tree, sync_filesystem
 from sampan.oci.descriptor import MAX_DOCUMENT
 from sampan.oci.digest import CANONICAL, Digest, Hasher
 
@@ -37,9 +39,11 @@ class ContentStore:
     """The blobs below ``root`` (the data root). Raises HostFailure if the folders cannot be made.
 
     ``tidy``: remove what an earlier process has left half-done; not where another one is at work.
+    ``unsettled`` takes note of blobs that are not known to be on the disk; without it all of them are.
     """
 
-    def __init__(self, root: Path, *, tidy: bool = True) -> None:
+    def __init__(self, root: Path, *, tidy: bool = True, unsettled: Unsettled | None = None) -> None:
+        self._unsettled = unsettled
         self._blobs = root / "content" / "blobs"
         self._partial = root / "content" / "partial"
         self.temporary = root / "tmp"
@@ -160,36 +164,42 @@ class ContentStore:
         """Start writing a new blob."""
         return Ingest(self, algorithm)
 
-    def add(self, data: bytes) -> Digest:
-        """Store a document and return its digest."""
+    def add(self, data: bytes, *, durable: bool = False) -> Digest:
+        """Store a document and return its digest; ``durable`` as for ``adopt``."""
         digest = Digest.of(data)
         if self.size(digest) is None:
             with self.ingest() as ingest:
                 ingest.write(data)
-                ingest.commit(expected=digest)
+                ingest.commit(expected=digest, durable=durable)
         return digest
 
-    def adopt(self, path: Path, digest: Digest) -> None:
-        """Move the file ``path``, already hashed as ``digest``, into the store; durable on return.
+    def adopt(self, path: Path, digest: Digest, *, durable: bool = False) -> None:
+        """Move the file ``path``, already hashed as ``digest``, into the store.
 
-        The file is gone afterwards, also when the blob was there before.
+        ``durable``: it is on the disk on return, also where that is left for later. The file is gone
+        afterwards, also when the blob was there before.
         """
         target = self.path(digest)
         if target.exists():
             path.unlink()
             return
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fchmod(descriptor, 0o600)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        path.rename(target)
-        folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        path.chmod(0o600)
+        later = self._unsettled if not durable else None
+        if later is None:
+            _sync(path)
+        with later.making(blob_key(digest)) if later is not None else nullcontext():
+            path.rename(target)
+        if later is None:
+            _sync(target.parent)
+
+    def flush(self) -> None:
+        """Wait until all blobs are on the disk."""
+        sync_filesystem(self._blobs)
+
+    def put_back(self, digest: Digest) -> None:
+        """Make a blob, which no image needs, one that is being fetched: the next pull need not fetch it."""
+        with suppress(FileNotFoundError):
+            self.path(digest).rename(self.partial(digest))
 
     def remove(self, digest: Digest) -> None:
         """Remove a blob whoever needs it; one that is not there is no error."""
@@ -297,8 +307,10 @@ class Ingest:
         """Return the digest of what was written so far."""
         return self._hasher.digest()
 
-    def commit(self, *, expected: str | None = None, size: int | None = None) -> Digest:
-        """Verify, flush to the disk and publish the blob; return its digest.
+    def commit(
+        self, *, expected: str | None = None, size: int | None = None, durable: bool = False
+    ) -> Digest:
+        """Verify and publish the blob; return its digest. ``durable`` as for ``ContentStore.adopt``.
 
         Raises WrongDigest if the bytes written are not those of ``expected``, or not ``size`` many.
         """
@@ -310,7 +322,7 @@ class Ingest:
         self._file.close()
         if self._path is None:
             raise ValueError("this ingest is over")
-        self._store.adopt(self._path, digest)
+        self._store.adopt(self._path, digest, durable=durable)
         self._path = None
         return digest
 
@@ -324,3 +336,12 @@ class Ingest:
         if self._path is not None:
             self._path.unlink(missing_ok=True)
             self._path = None
+
+
+def _sync(path: Path) -> None:
+    """Bring a file, or a folder's entries, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

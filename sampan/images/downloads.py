@@ -109,10 +109,6 @@ class Download:
             self._verified = True
             self._changed.notify_all()
 
-    def sync(self) -> None:
-        """Bring the file to the disk; what is kept later then is there already."""
-        os.fsync(self._file)
-
     def fail(self, error: BaseException) -> None:
         """Let the readers fail."""
         with self._changed:
@@ -327,7 +323,6 @@ class Downloads:
                 download.show("Verifying Checksum")
                 await blocking(download.verify)
                 download.show("Download complete")
-            await blocking(download.sync)
         except EngineError as error:
             download.fail(error)
         except OSError as error:

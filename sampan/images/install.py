@@ -1,8 +1,8 @@
 """Putting an image in: blobs into the content store, layers into snapshots, then a row into the state.
 
-Whatever makes images (load, bootstrap, later pull, import, commit) describes them as a ``NewImage``. Until
-the row is written nothing is visible. What a failure leaves behind is dropped at once; after a crash it is
-dropped at the next start, because no row names it.
+Whatever makes images (load, bootstrap, pull, import, commit) describes them as a ``NewImage``. Until
+the row is written nothing is visible; it comes with rows for what may not be on the disk by then. What a
+failure leaves behind is dropped at once; after a crash it is dropped at the next start, as no row names it.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
@@ -20,6 +20,7 @@ from sampan.images.content import ContentStore, Hold
 from sampan.images.groups import together
 from sampan.images.layers import Layers, LayerSource, Snapshots
 from sampan.images.store import ImageRecord, ImageStore, LayerRecord
+from sampan.images.unsettled import Settler, Unsettled, blob_key, layer_key
 from sampan.oci.config import ImageConfig
 from sampan.oci.descriptor import Descriptor, InvalidDocument, decode_leniently
 from sampan.oci.digest import Digest
@@ -32,7 +33,7 @@ _CONTAINER_CONFIG: Final[msgspec.json.Decoder[ContainerConfig | None]] = msgspec
 
 
 class Source(LayerSource, Protocol):
-    """A blob on its way in: ``keep`` moves it into the content store, durably. Blocking."""
+    """A blob on its way in: ``keep`` moves it into the content store. Blocking."""
 
     def keep(self) -> Digest: ...
 
@@ -90,12 +91,20 @@ class Installer:
     """Puts images in, for one image service."""
 
     def __init__(
-        self, content: ContentStore, layers: Layers, snapshots: Snapshots, store: ImageStore
+        self,
+        content: ContentStore,
+        layers: Layers,
+        snapshots: Snapshots,
+        store: ImageStore,
+        unsettled: Unsettled,
+        settler: Settler,
     ) -> None:
         self._content = content
         self._layers = layers
         self._snapshots = snapshots
         self._store = store
+        self._unsettled = unsettled
+        self._settler = settler
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[Hold]:
@@ -153,12 +162,15 @@ class Installer:
                     kept = await self._keep(image)
                 point("images.install.row")
                 record = self._record(image, chain, sizes, kept)
-                with self._store.transaction():
+                with self._store.transaction(durable=False):
+                    self._unsettled.note(pieces(record))
                     self._store.put(record)
                     replaced = [self._store.add_name(name, record.id) for name in names]
         except BaseException:
             await self._layers.drop(reversed(chain), self.live_chains().__contains__)
             raise
+        point("images.install.answer")
+        self._settler.wake()
         return Installed(record.id, replaced)
 
     def _record(
@@ -230,6 +242,14 @@ class Installer:
             unpacked(layer.diff_id)
             parent = chain_id
         return sizes
+
+
+def pieces(record: ImageRecord) -> list[str]:
+    """Return the keys, for ``unsettled``, of all that an image consists of."""
+    return [
+        *(blob_key(digest) for digest in record.digests()),
+        *(layer_key(layer.chain_id) for layer in record.layers),
+    ]
 
 
 def _moment(text: str | None) -> int | None:

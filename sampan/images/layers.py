@@ -10,13 +10,14 @@ import queue
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Sequence
-from contextlib import asynccontextmanager, closing
+from contextlib import AbstractContextManager, asynccontextmanager, closing, nullcontext
 from typing import BinaryIO, Final, Protocol
 
 from sampan.base.errors import Conflict
 from sampan.base.threads import apart
 from sampan.images.compression import MAGIC_BYTES, PIECE, Compression, Decompressor, Limits, detect
 from sampan.images.errors import WrongDigest
+from sampan.images.unsettled import Unsettled, layer_key
 from sampan.oci.digest import Digest
 
 _QUEUE: Final = 8  # pieces of at most PIECE bytes between the two threads
@@ -47,7 +48,13 @@ class Snapshots(Protocol):
 
     def apply(self, chain_id: str, parent: str | None, tar: Readable) -> Sized: ...
 
+    def rebuild(self, chain_id: str, parent: str | None, tar: Readable) -> Sized: ...
+
+    def flush(self) -> None: ...
+
     async def remove(self, key: str) -> None: ...
+
+    async def discard(self, key: str) -> None: ...
 
     async def usage(self, key: str) -> Sized: ...
 
@@ -71,11 +78,15 @@ class LayerSource(Protocol):
 class Layers:
     """Unpacks layers into snapshots once each, and drops snapshots that nobody needs.
 
-    Who works with a chainID leases it first: a leased snapshot is not dropped.
+    Who works with a chainID leases it first: a leased snapshot is not dropped. ``unsettled`` takes note of
+    those that were made.
     """
 
-    def __init__(self, snapshots: Snapshots, limits: Limits | None = None) -> None:
+    def __init__(
+        self, snapshots: Snapshots, limits: Limits | None = None, unsettled: Unsettled | None = None
+    ) -> None:
         self._snapshots = snapshots
+        self._unsettled = unsettled
         self._limits = limits or Limits()
         self._leases: Counter[str] = Counter()
         self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
@@ -110,16 +121,30 @@ class Layers:
         async with self._locked(chain_id):
             if self._snapshots.exists(chain_id):
                 return None
-            work = _Unpack(self._snapshots, chain_id, parent, diff_id, source, self._limits)
-            if progress is None:
-                return await apart(work.run)
-            ticker = _Ticker(work, source.size, progress)
-            try:
-                size = await apart(work.run)
-            finally:
-                ticker.stop()
+            work = _Unpack(self._snapshots.apply, chain_id, parent, diff_id, source, self._limits)
+            with self._making(chain_id):
+                if progress is None:
+                    return await apart(work.run)
+                ticker = _Ticker(work, source.size, progress)
+                try:
+                    size = await apart(work.run)
+                finally:
+                    ticker.stop()
             progress(source.size, source.size)
             return size
+
+    async def rebuild(self, chain_id: str, parent: str | None, diff_id: Digest, source: LayerSource) -> None:
+        """Unpack ``source`` anew for the snapshot ``chain_id``, which may be damaged; what lies on it stays.
+
+        Raises as ``ensure``; the snapshot is what it was then.
+        """
+        async with self._locked(chain_id):
+            work = _Unpack(self._snapshots.rebuild, chain_id, parent, diff_id, source, self._limits)
+            with self._making(chain_id):
+                await apart(work.run)
+
+    def _making(self, chain_id: str) -> AbstractContextManager[None]:
+        return nullcontext() if self._unsettled is None else self._unsettled.making(layer_key(chain_id))
 
     async def drop(self, chain: Iterable[str], in_use: Callable[[str], bool]) -> list[str]:
         """Remove the snapshots of ``chain`` (top first) up to the first one that is still needed.
@@ -176,18 +201,18 @@ class _Ticker:
 
 
 class _Unpack:
-    """One layer being unpacked, in the thread that calls ``run``."""
+    """One layer being unpacked by ``apply``, in the thread that calls ``run``."""
 
     def __init__(
         self,
-        snapshots: Snapshots,
+        apply: Callable[[str, str | None, Readable], Sized],
         chain_id: str,
         parent: str | None,
         diff_id: Digest,
         source: LayerSource,
         limits: Limits,
     ) -> None:
-        self._snapshots = snapshots
+        self._apply = apply
         self._chain_id = chain_id
         self._parent = parent
         self._diff_id = diff_id
@@ -213,10 +238,10 @@ class _Unpack:
             if compression is Compression.NONE and self._source.digest.algorithm == self._diff_id.algorithm:
                 if self._source.digest != self._diff_id:
                     raise wrong_diff_id(self._diff_id, self._source.digest)
-                return self._snapshots.apply(self._chain_id, self._parent, file).size
+                return self._apply(self._chain_id, self._parent, file).size
             what = f"layer {self._source.digest}"
             with closing(_Pipeline(file, compression, self._diff_id, self._limits, what)) as stream:
-                return self._snapshots.apply(self._chain_id, self._parent, stream).size
+                return self._apply(self._chain_id, self._parent, stream).size
 
 
 def wrong_diff_id(expected: str, got: str) -> WrongDigest:

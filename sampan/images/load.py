@@ -109,7 +109,7 @@ class Loader:
             above, below = entry.image.config.history, by_id[entry.parent].config.history
             if (above or below) and (len(above) != len(below) + 1 or above[: len(below)] != below):
                 raise InvalidArchive(f"image {entry.parent} is not a valid parent for {record.id}")
-            self._store.put(msgspec.structs.replace(record, parent=entry.parent))
+            self._store.put(msgspec.structs.replace(record, parent=entry.parent), durable=False)
 
 
 async def _receive(archive: Archive, source: AsyncIterator[bytes]) -> None:

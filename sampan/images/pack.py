@@ -66,7 +66,7 @@ class Packer:
             )
             digest = Digest.of(document)
             hold.add(digest)
-            await blocking(self._content.add, document)
+            await blocking(self._content.add, document, durable=True)
             record = msgspec.structs.replace(
                 self._record(image_id),
                 layers=layers,
@@ -129,5 +129,6 @@ class Packer:
             if hasher is not None and (found := hasher.digest()) != expected:
                 raise wrong_diff_id(expected, found)
             hold.add(ingest.digest())
-            digest = ingest.commit()
+            # on the disk before the row that names it: the plain blob that it replaces may be so since long
+            digest = ingest.commit(durable=True)
             return str(digest), ingest.size

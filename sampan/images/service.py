@@ -38,6 +38,8 @@ from sampan.images.remove import ImageUsers, NoUsers
 from sampan.images.repair import ImageRepairs
 from sampan.images.save import Saver, Wanted
 from sampan.images.store import ImageRecord, ImageStore, check_name
+from sampan.images.unsettled import Settler, Unsettled
+from sampan.kernel.host import boot_id
 from sampan.kernel.memory import trim
 from sampan.oci.config import ImageConfig, parse_config
 from sampan.oci.digest import Digest
@@ -88,19 +90,23 @@ class ImagesService:
         self._storage = storage
         self._events = events
         self._store = ImageStore(state)
-        self._content = ContentStore(root)
+        self._tasks = Tasks("images")
+        self._unsettled = Unsettled(state, boot_id())
+        self._settler = Settler(self._unsettled, self._flush, self._tasks)
+        self._content = ContentStore(root, unsettled=self._unsettled)
         self._limits = limits
-        self._layers = Layers(storage, limits)
+        self._layers = Layers(storage, limits, self._unsettled)
         self.repairs = ImageRepairs(self._store, self._content, self._layers, storage)
         self.needs = ImageNeeds(self._store, self._content, self._layers)
-        self._installer = Installer(self._content, self._layers, storage, self._store)
+        self._installer = Installer(
+            self._content, self._layers, storage, self._store, self._unsettled, self._settler
+        )
         self._saver = Saver(self._content, storage)
         self._loader = Loader(self._content, self._installer, self._store, self._loaded, limits)
         self._registries = registries or Registries(RegistrySettings())
         self._snapshots = storage
         self._pulls: Puller | None = None
         self._pushes: Pusher | None = None
-        self._tasks = Tasks("images")
         self._removing = asyncio.Lock()
         self._pruning = False
         self._cache: dict[str, Image] = {}
@@ -232,6 +238,26 @@ class ImagesService:
             lineage.append((at.id, describe.tags(self._store.references(at.id))))
             at = self._store.get(at.parent) if at.parent else None
         return describe.history(self._config(record), record, lineage)
+
+    async def recover(self) -> None:
+        """Go on after the last daemon's end; for the start, once ``StorageService.recover`` is done.
+
+        Images that a power cut has left by halves are made whole, or dropped.
+        """
+        if self._unsettled.lost:
+            from sampan.images.recovery import Recovery  # seldom needed
+
+            recovery = Recovery(
+                self._store, self._content, self._layers, self._storage, self.repairs, self._unsettled
+            )
+            for image_id in await recovery.run(self.users):
+                self._cache.pop(image_id, None)
+        self._settler.wake()
+
+    def _flush(self) -> None:
+        """Bring all blobs and layers to the disk; blocking."""
+        self._content.flush()
+        self._storage.flush()
 
     def chains_in_use(self) -> set[str]:
         """Return the chainIDs that images need, for ``StorageService.recover``."""
@@ -430,7 +456,7 @@ class ImagesService:
             self._publish(event, installed.id, installed.id)
         if reference is not None:
             record = self._resolve(installed.id)
-            self._store.put(msgspec.structs.replace(record, tagged_ns=time.time_ns()))
+            self._store.put(msgspec.structs.replace(record, tagged_ns=time.time_ns()), durable=False)
             self._publish("tag", installed.id, reference.familiar)
         return installed.id
 

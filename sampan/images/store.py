@@ -3,7 +3,8 @@
     table images    id: image ID            document: ImageRecord
     table names     id: full reference      document: NameRecord
 
-Writes are durable (``synchronous=FULL``) and made on the event loop, which is the only thread to use this.
+Writes are durable (``synchronous=FULL``) unless they say otherwise, and made on the event loop, which is the
+only thread to use this.
 """
 
 from collections.abc import Iterator, KeysView, Mapping
@@ -112,10 +113,10 @@ class ImageStore:
             raise HostFailure(f"the image tables of the state database are damaged: {error}") from error
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Make the changes of the block one, on the disk when it ends; an error takes all of them back."""
+    def transaction(self, *, durable: bool = True) -> Iterator[None]:
+        """Make the changes of the block one, ``durable`` when it ends; an error takes all of them back."""
         try:
-            with self._state.transaction(durable=True):
+            with self._state.transaction(durable=durable):
                 yield
         except BaseException:
             self._load()
@@ -138,9 +139,9 @@ class ImageStore:
         """Return the image with this whole ID, also one that is removed while containers use it."""
         return self._images.get(image_id)
 
-    def put(self, record: ImageRecord) -> None:
+    def put(self, record: ImageRecord, *, durable: bool = True) -> None:
         """Add or replace an image; rows are replaced, never changed in place."""
-        self._state.put(IMAGES, record.id, msgspec.json.encode(record), durable=True)
+        self._state.put(IMAGES, record.id, msgspec.json.encode(record), durable=durable)
         self._count(record, 1)
         if (old := self._images.get(record.id)) is not None:
             self._count(old, -1)

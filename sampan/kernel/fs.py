@@ -138,6 +138,32 @@ def _copy_range(source_fd: int, target_fd: int, count: int, offset: int) -> int:
         return os.pwrite(target_fd, os.pread(source_fd, min(count, 1 << 20), offset), offset)
 
 
+def sync_filesystem(path: str | os.PathLike[str]) -> None:
+    """Bring everything that was written to the file system of ``path`` to the disk (syncfs(2)). Blocks.
+
+    Raises OSError as well for what the kernel could not write since anybody last asked (Linux 5.8).
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        check(libc.syncfs(fd), os.fspath(path))
+    finally:
+        os.close(fd)
+
+
+def is_ext4_without_journal(path: str) -> bool:
+    """Return whether ``path`` lies on ext4 without a journal; False as well where it cannot be told."""
+    device = os.stat(path).st_dev
+    try:
+        name = os.path.basename(os.readlink(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}"))
+    except OSError:
+        return False
+    if not os.path.isdir(f"/proc/fs/ext4/{name}"):
+        return False
+    with suppress(FileNotFoundError):
+        return not any(journal.startswith(f"{name}-") for journal in os.listdir("/proc/fs/jbd2"))
+    return True
+
+
 def spread_children(directory: str) -> None:
     """Ask ext4 to put each directory made in ``directory`` into a block group of its own (``chattr +T``).
 

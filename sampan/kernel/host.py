@@ -18,6 +18,12 @@ _CAP_SYS_RESOURCE: Final = 24  # linux/capability.h
 _GOARCH: Final = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
 
 
+def boot_id() -> str:
+    """Return the name of this run of the kernel, another one after each start of the machine."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()
+
+
 @dataclass(frozen=True, slots=True)
 class HostFacts:
     """Facts of the host that do not change while the daemon runs. Sizes in bytes."""

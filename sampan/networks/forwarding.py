@@ -1,9 +1,9 @@
 """Routing on the host: turned on for containers, and turned off again if it was the engine that did it."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Final
 
+from sampan.kernel.host import boot_id
 from sampan.networks import apply
 from sampan.networks.firewall.rules import ENGINE
 from sampan.networks.model import Sysctl
@@ -12,7 +12,6 @@ from sampan.networks.store import NetworkStore
 FORWARDING: Final = Sysctl(
     "net.ipv4.ip_forward", "1", ENGINE, "packets of containers are routed between bridge and world"
 )
-_BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
 def enable_forwarding(store: NetworkStore) -> bool:
@@ -20,7 +19,7 @@ def enable_forwarding(store: NetworkStore) -> bool:
 
     That it was none is remembered with the boot's id: after a reboot, another program may be the reason.
     """
-    boot = _BOOT.read_text().strip()
+    boot = boot_id()
     if apply.read_sysctl(FORWARDING.key) == "0":
         store.save_host_setting(FORWARDING.key, boot)
         apply.apply_sysctl(FORWARDING)

@@ -18,16 +18,18 @@ import msgspec
 
 from sampan.base import faults
 from sampan.base.errors import HostFailure, InvalidParameter
-from sampan.kernel.fs import remove_tree, spread_children
+from sampan.kernel.fs import is_ext4_without_journal, remove_tree, spread_children
 from sampan.kernel.mount import mounts, umount
 from sampan.storage.driver import (
     KEY_LIMIT,
+    LAYER_WORK,
     Kind,
     Snapshot,
     SnapshotExists,
     SnapshotInUse,
     SnapshotNotFound,
 )
+from sampan.storage.groups import Groups
 
 _RECORD: Final = "snapshot.json"
 _NEW: Final = ".new-"
@@ -88,6 +90,7 @@ class Catalogue:
         try:
             os.makedirs(home, mode=0o700, exist_ok=True)
             spread_children(home)
+            self._groups = Groups(choosy=is_ext4_without_journal(home))
             for name in sorted(os.listdir(home)):
                 if name not in others:
                     self._load(name)
@@ -143,7 +146,10 @@ class Catalogue:
             self._reserve(record)
         new = os.path.join(self.home, _NEW + os.urandom(8).hex())
         try:
-            os.mkdir(new, 0o700)
+            if record.key.startswith(LAYER_WORK):
+                self._groups.make(new)
+            else:
+                os.mkdir(new, 0o700)
             record = fill(new)
             _write(os.path.join(new, _RECORD), record)
             faults.point("storage.create")
@@ -186,25 +192,27 @@ class Catalogue:
         finally:
             remove_tree(path)
 
-    def remove(self, key: str) -> bool:
+    def remove(self, key: str, *, force: bool = False) -> bool:
         """Remove ``key`` and dispose of its directory; return False if there is no such key.
 
-        Raises SnapshotInUse if it has children.
+        Raises SnapshotInUse if it has children, unless ``force`` leaves them without it.
         """
-        if (gone := self._take(key)) is None:
+        if (gone := self._take(key, force=force)) is None:
             return False
         self._dispose(gone)
         return True
 
-    def _take(self, key: str) -> str | None:
+    def _take(self, key: str, *, force: bool) -> str | None:
         """Forget ``key`` and return the directory that is left to remove, or None if there is no such key."""
         with self._lock:
             if (record := self._records.get(key)) is None:
                 return None
-            if self._children.get(key):
+            if self._children.get(key) and not force:
                 raise SnapshotInUse(f"snapshot {key} has children")
             gone = os.path.join(self.home, _GONE + os.urandom(8).hex())
             with suppress(FileNotFoundError):
+                if record.kind is Kind.COMMITTED:
+                    self._groups.freed(os.stat(self.path(key)).st_ino)
                 os.rename(self.path(key), gone)
             del self._records[key]
             self._release(record)

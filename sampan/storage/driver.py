@@ -15,6 +15,8 @@ from sampan.base.errors import Conflict, NotFound
 from sampan.kernel.mount import Mount
 
 KEY_LIMIT: Final = 200
+LAYER_WORK: Final = "apply-"
+"""How the keys of active snapshots begin into which a layer is unpacked."""
 NO_OPTIONS: Final[Mapping[str, str]] = {}
 
 
@@ -199,6 +201,24 @@ class NeedsAttaching(Protocol):
 
     def detach(self, key: str) -> None:
         """Take down what ``attach`` brought up, unless it is in use still; an unknown ``key`` is no error."""
+
+
+@runtime_checkable
+class Replaces(Protocol):
+    """A driver whose committed snapshots are files that a power cut may damage for a while after the commit.
+
+    The layers of the others are on the disk when they are committed: their file system was unmounted.
+    """
+
+    def replace(self, name: str, key: str) -> None:
+        """Let the committed snapshot ``name`` hold what the active, unmounted ``key`` holds, at once.
+
+        Both have the same parent; what stands on ``name`` stays. ``key`` is gone afterwards. Raises
+        SnapshotNotFound.
+        """
+
+    def discard(self, name: str) -> None:
+        """Remove ``name`` whatever stands on it, which cannot be used until there is a ``name`` again."""
 
 
 @runtime_checkable

@@ -8,25 +8,29 @@ import logging
 import os
 import threading
 from collections.abc import AsyncIterator, Collection, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 from sampan.base import faults
 from sampan.base.errors import HostFailure
 from sampan.base.outflow import Piece
 from sampan.base.threads import blocking
+from sampan.kernel.fs import sync_filesystem
 from sampan.kernel.mount import is_mount_point
 from sampan.storage.catalogue import folder_of
 from sampan.storage.choice import open_driver
 from sampan.storage.compare import shown_only, without
 from sampan.storage.driver import (
+    LAYER_WORK,
     NO_OPTIONS,
     Change,
     HoldsHost,
     Kind,
+    Replaces,
     Snapshot,
     SnapshotDriver,
     SnapshotExists,
+    SnapshotInUse,
     SnapshotNotFound,
     Usage,
 )
@@ -38,7 +42,7 @@ from sampan.storage.tree import opened
 from sampan.storage.unpack import Applied, unpack
 
 _log = logging.getLogger(__name__)
-_TRANSIENT = ("apply-", "view-")
+_TRANSIENT = (LAYER_WORK, "view-")
 
 
 class StorageService:
@@ -128,6 +132,15 @@ class StorageService:
             await blocking(self._unmount_and_remove, key)
             self._measured.pop(key, None)
 
+    async def discard(self, key: str) -> None:
+        """Remove the committed ``key``, which is damaged, whatever stands on it: that waits for another one.
+
+        Where layers cannot be damaged (see ``Replaces``), one that is needed stays.
+        """
+        async with self._locks.hold(key):
+            await blocking(self._discard_committed, key)
+            self._measured.pop(key, None)
+
     async def usage(self, key: str) -> Usage:
         """Measure what ``key`` holds itself, its parents not counted."""
         async with self._locks.hold(key):
@@ -195,7 +208,7 @@ class StorageService:
         if self.exists(chain_id):
             TarReader(tar).drain()
             return Applied(self._usage(chain_id).size, 0)
-        key = f"apply-{os.urandom(8).hex()}"
+        key = f"{LAYER_WORK}{os.urandom(8).hex()}"
         try:
             with _translated(f"unpack layer {chain_id}"):
                 self.driver.prepare(key, parent)
@@ -210,6 +223,34 @@ class StorageService:
             self._discard(key)
             raise
         return applied
+
+    def rebuild(self, chain_id: str, parent: str | None, tar: Source) -> Applied:
+        """Unpack ``tar`` as ``apply``, in place of a snapshot ``chain_id``, which may be damaged.
+
+        There need not be one; what stands on it stays. Nobody may use it meanwhile. Blocking; raises as
+        ``apply``.
+        """
+        if not self.exists(chain_id) or not isinstance(self.driver, Replaces):
+            return self.apply(chain_id, parent, tar)
+        key = f"{LAYER_WORK}{os.urandom(8).hex()}"
+        try:
+            with _translated(f"unpack layer {chain_id}"):
+                self.driver.prepare(key, parent)
+                with underlying(self.driver, key) as steps:
+                    applied = unpack(steps, tar)
+                faults.point("storage.rebuild")
+                self.driver.replace(chain_id, key)
+        except BaseException:
+            self._discard(key)
+            raise
+        self._measured.pop(chain_id, None)
+        return applied
+
+    def flush(self) -> None:
+        """Wait until all snapshots are on the disk; blocking."""
+        with _translated("bring snapshots to the disk"):
+            sync_filesystem(self._root)
+            sync_filesystem(self._root / self.driver.name)
 
     def diff(
         self, key: str, parent: str | None, *, ignore: Collection[str] = ()
@@ -303,6 +344,14 @@ class StorageService:
     def _remove(self, key: str) -> None:
         with _translated(f"remove snapshot {key}"):
             self.driver.remove(key)
+
+    def _discard_committed(self, key: str) -> None:
+        with _translated(f"remove snapshot {key}"):
+            if isinstance(self.driver, Replaces):
+                self.driver.discard(key)
+            else:
+                with suppress(SnapshotInUse):
+                    self.driver.remove(key)
 
     def _discard(self, key: str) -> None:
         """Remove what a failed call has made; a failure of this is logged, the first one goes on."""

@@ -25,7 +25,7 @@ from sampan.base.errors import Conflict, InvalidParameter, NotFound
 from sampan.base.outflow import in_memory
 from sampan.kernel.mount import mounts
 from sampan.storage.compare import shown_only
-from sampan.storage.driver import Kind, SnapshotDriver
+from sampan.storage.driver import Kind, Replaces, SnapshotDriver
 from sampan.storage.mounting import put_on, take_off, underlying
 from sampan.storage.pack import pack_delta, pack_tree
 from sampan.storage.tree import opened
@@ -787,3 +787,32 @@ def test_a_daemon_killed_in_the_middle(lab: Lab, point: str) -> None:
     lab.driver = again
     lab.layer("sha256:b", "sha256:a", layer)
     assert lab.tree("sha256:b")["new"]["text"] == "new"
+
+
+# --- after a power cut ---
+
+
+def test_a_layer_is_replaced_under_what_stands_on_it(lab: Lab) -> None:
+    if not isinstance(lab.driver, Replaces):
+        pytest.skip(f"{lab.driver.name} has its layers on the disk when they are committed")
+    lab.layer("sha256:a", None, Layer().add("file", b"").bytes())
+    lab.driver.prepare("box", "sha256:a")
+    with lab.mounted("box") as path:
+        (path / "own").write_text("own")
+    lab.driver.prepare("work", None)
+    with lab.mounted("work") as path:
+        (path / "file").write_text("whole")
+    lab.driver.replace("sha256:a", "work")
+    assert {s.key for s in lab.driver.walk()} == {"sha256:a", "box"}
+    assert lab.tree("sha256:a")["file"]["text"] == "whole"
+    with lab.mounted("box") as path:
+        assert (path / "own").read_text() == "own"
+    lab.driver.discard("sha256:a")
+    assert {s.key for s in lab.reopened().walk()} == {"box"}
+    lab.layer("sha256:a", None, Layer().add("file", b"again").bytes())
+    with lab.mounted("box") as path:
+        assert (path / "own").read_text() == "own"
+    with pytest.raises(Conflict):
+        lab.driver.remove("sha256:a")
+    for key in ("box", "sha256:a"):
+        lab.driver.remove(key)

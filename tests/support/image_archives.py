@@ -29,6 +29,7 @@ class FakeStorage(Snapshots):
         self.sizes: dict[str, int] = {}
         self.bases: set[str] = set()
         self.applied = 0
+        self.flushed = 0
 
     def exists(self, key: str) -> bool:
         return key in self.snapshots
@@ -46,6 +47,15 @@ class FakeStorage(Snapshots):
         self.snapshots[chain_id] = (parent, names)
         self.sizes[chain_id] = size
         return FakeApplied(size)
+
+    def rebuild(self, chain_id: str, parent: str | None, tar: Readable) -> FakeApplied:
+        return self.apply(chain_id, parent, tar)
+
+    def flush(self) -> None:
+        self.flushed += 1
+
+    async def discard(self, key: str) -> None:
+        self.snapshots.pop(key, None)
 
     async def remove(self, key: str) -> None:
         if key in self.bases or any(parent == key for parent, _ in self.snapshots.values()):

@@ -23,7 +23,7 @@ from sampan.kernel.btrfs import (
     snapshot,
     subvolume_id,
 )
-from sampan.kernel.fs import remove_tree
+from sampan.kernel.fs import exchange, remove_tree
 from sampan.kernel.mount import Mount
 from sampan.storage.catalogue import Record
 from sampan.storage.driver import NO_OPTIONS, Kind
@@ -60,6 +60,14 @@ class Btrfs(WholeTrees):
         record = self._catalogue.find(key)
         options = ("bind", "ro") if record.kind is Kind.VIEW else ("bind",)
         return [Mount("none", self._tree(record), self._catalogue.path(key, "merged"), options)]
+
+    def replace(self, name: str, key: str) -> None:
+        self._catalogue.find(name)
+        exchange(self._catalogue.path(name, "tree"), self._catalogue.path(key, "tree"))
+        self.remove(key)
+
+    def discard(self, name: str) -> None:
+        self._catalogue.remove(name, force=True)
 
     def status(self) -> list[tuple[str, str]]:
         return [("Btrfs", "")]

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 from sampan.base.errors import InvalidParameter
-from sampan.kernel.fs import remove_tree
+from sampan.kernel.fs import exchange, remove_tree
 from sampan.kernel.mount import Mount
 from sampan.storage.catalogue import Catalogue, Record
 from sampan.storage.compare import compare_trees, compare_upper, root_difference
@@ -98,6 +98,11 @@ class Stacked:
         for scratch in ("work", "merged"):
             remove_tree(self._catalogue.path(name, scratch))
 
+    def replace(self, name: str, key: str) -> None:
+        self._catalogue.find(name)
+        exchange(self._catalogue.path(name, "diff"), self._catalogue.path(key, "diff"))
+        self.remove(key)
+
     def find(self, key: str) -> Snapshot:
         record = self._catalogue.find(key)
         return Snapshot(record.key, record.kind, record.parent)
@@ -125,8 +130,14 @@ class Stacked:
         return self._full_diff(record, parent)
 
     def remove(self, key: str) -> None:
+        self._remove(key, force=False)
+
+    def discard(self, name: str) -> None:
+        self._remove(name, force=True)
+
+    def _remove(self, key: str, *, force: bool) -> None:
         record = self._catalogue.find(key) if key in self._catalogue else None
-        if self._catalogue.remove(key) and record is not None and record.link:
+        if self._catalogue.remove(key, force=force) and record is not None and record.link:
             with suppress(FileNotFoundError):
                 os.unlink(os.path.join(self._links, record.link))
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
-from sampan.kernel.fs import remove_tree
+from sampan.kernel.fs import exchange, remove_tree
 from sampan.kernel.mount import Mount
 from sampan.storage.backing import backing_filesystem
 from sampan.storage.catalogue import Record
@@ -53,6 +53,14 @@ class Vfs(WholeTrees):
         project = self._catalogue.find(key).project
         super().commit(name, key)
         self._projects.release(project)
+
+    def replace(self, name: str, key: str) -> None:
+        self._catalogue.find(name)
+        exchange(self._catalogue.path(name, "tree"), self._catalogue.path(key, "tree"))
+        self.remove(key)
+
+    def discard(self, name: str) -> None:
+        self._catalogue.remove(name, force=True)
 
     def status(self) -> list[tuple[str, str]]:
         return [("Backing Filesystem", backing_filesystem(self._root))]

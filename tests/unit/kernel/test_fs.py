@@ -10,6 +10,7 @@ from sampan.kernel.fs import (
     RESOLVE_NO_SYMLINKS,
     copy_data,
     data_segments,
+    is_ext4_without_journal,
     list_xattrs,
     openat2,
     remove_tree,
@@ -118,3 +119,8 @@ def test_relative_names(tmp_path: Path, folder: int) -> None:
     remove_tree("c", dir_fd=folder)
     assert list(tmp_path.iterdir()) == []
     os.close(folder)
+
+
+def test_what_is_not_ext4_is_no_ext4_without_a_journal() -> None:
+    assert not is_ext4_without_journal("/proc")
+    assert not is_ext4_without_journal("/dev/shm")
