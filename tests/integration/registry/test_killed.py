@@ -77,7 +77,7 @@ def test_a_pull_killed_at_random_points_goes_on_where_it_stopped(
         assert ran.stdout.count("\n") == 2
         own_daemon.cli("rmi", name)
         assert content(own_daemon) == before
-    assert resumed >= 3
+    assert resumed
     assert own_daemon.cli("images", "-q").stdout == images
 
 
