@@ -9,7 +9,7 @@ import asyncio
 import queue
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Generator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, closing, nullcontext
 from typing import BinaryIO, Final, Protocol
 
@@ -32,6 +32,13 @@ class Sized(Protocol):
         """Bytes of the files in it."""
 
 
+class Measured(Protocol):
+    """What a layer takes on the disk, in bytes of blocks."""
+
+    @property
+    def disk(self) -> int: ...
+
+
 class Readable(Protocol):
     """A stream of bytes; b"" is its end."""
 
@@ -39,7 +46,7 @@ class Readable(Protocol):
 
 
 class Snapshots(Protocol):
-    """The part of the storage service that images use; ``apply`` blocks and is called in threads."""
+    """The part of the storage service that images use; what is not ``async`` blocks, for threads."""
 
     @property
     def name(self) -> str: ...
@@ -57,6 +64,8 @@ class Snapshots(Protocol):
     async def discard(self, key: str) -> None: ...
 
     async def usage(self, key: str) -> Sized: ...
+
+    def measure(self, keys: Iterable[str]) -> Mapping[str, Measured]: ...
 
     def graph_data(self, key: str) -> dict[str, str]: ...
 

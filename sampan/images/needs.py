@@ -1,23 +1,30 @@
 """What images need on the disk: their blobs and snapshots, for whoever accounts for them or checks them."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sampan.base.threads import blocking
 from sampan.images.content import ContentStore
-from sampan.images.layers import Layers
+from sampan.images.layers import Layers, Snapshots
 from sampan.images.store import ImageRecord, ImageStore
 from sampan.oci.digest import Digest
+
+Piece = tuple[str, str]
+"""``("layer", chainID)`` or ``("blob", digest)``: a lowest layer, a bare tar, and its blob share a name."""
 
 
 class ImageNeeds:
     """A read-only view of the images' rows, blobs and leases. Called on the event loop."""
 
-    def __init__(self, store: ImageStore, content: ContentStore, layers: Layers) -> None:
+    def __init__(
+        self, store: ImageStore, content: ContentStore, layers: Layers, snapshots: Snapshots
+    ) -> None:
         self._store = store
         self.content = content
         self._layers = layers
+        self._snapshots = snapshots
         self._shares = Shares(-1, {}, 0)
 
     def records(self) -> list[ImageRecord]:
@@ -49,62 +56,72 @@ class ImageNeeds:
         """Return digest and place of each beginning of a blob."""
         return [(digest, self.content.partial(Digest(digest))) for digest, _ in self.content.partials()]
 
-    async def shares(self, measure: Callable[[Iterable[str]], dict[str, int]]) -> "Shares":
-        """Return what images take on the disk; worked out anew when an image has come or gone.
-
-        ``measure`` returns the bytes that snapshots take, by chainID; it blocks.
-        """
+    async def shares(self) -> "Shares":
+        """Return what images take on the disk; worked out anew when an image has come or gone."""
         while self._shares.version != (version := self._store.version):
             records = self.records()
             chains, digests = list(self._store.chains()), list(self._store.digests())
-            layers = await blocking(measure, chains)
-            blobs = await blocking(self._blob_sizes, digests)
-            shares, total = disk_shares(records, layers, blobs)
-            self._shares = Shares(version, shares, total)
+            sizes = await blocking(self._sizes, chains, digests)
+            self._shares = Shares(version, *disk_shares(records, sizes), sizes)
         return self._shares
 
-    def _blob_sizes(self, digests: Iterable[str]) -> dict[str, int]:
-        return {digest: self.content.disk_size(Digest(digest)) for digest in digests}
+    async def freed(self, going: Iterable[str]) -> dict[str, int]:
+        """Return the bytes on the disk that each image of ``going`` frees when they go in this order."""
+        sizes = (await self.shares()).sizes
+        return disk_freed(self.records(), list(going), sizes)
+
+    def _sizes(self, chains: Iterable[str], digests: Iterable[str]) -> dict[Piece, int]:
+        layers = self._snapshots.measure(chains)
+        sizes = {("layer", chain): usage.disk for chain, usage in layers.items()}
+        return sizes | {("blob", digest): self.content.disk_size(Digest(digest)) for digest in digests}
 
 
 @dataclass(frozen=True, slots=True)
 class Shares:
     """For each image by ID the bytes that it takes on the disk, and those of them that others need too.
 
-    ``total`` is what all take together; ``version`` that of the rows from which it was worked out.
+    ``total`` is what all take together, ``sizes`` what each piece takes; ``version`` that of the rows from
+    which it was worked out.
     """
 
     version: int
     by_image: Mapping[str, tuple[int, int]]
     total: int
+    sizes: Mapping[Piece, int] = field(default_factory=dict)
 
 
 def disk_shares(
-    records: Collection[ImageRecord], layers: Mapping[str, int], blobs: Mapping[str, int]
+    records: Collection[ImageRecord], sizes: Mapping[Piece, int]
 ) -> tuple[dict[str, tuple[int, int]], int]:
-    """Return what each image takes on the disk, and what of that it shares; and what all take together.
+    """Return what each image takes on the disk and what of it others need too, and what all take. Pure."""
+    users = _users(records)
+    shares = {}
+    for record in records:
+        pieces = set(_pieces(record))
+        whole = sum(sizes.get(piece, 0) for piece in pieces)
+        shares[record.id] = (whole, sum(sizes.get(piece, 0) for piece in pieces if users[piece] > 1))
+    return shares, sum(sizes.get(piece, 0) for piece in users)
 
-    ``layers`` and ``blobs`` are bytes on the disk by chainID and by digest. Pure.
-    """
-    # the lowest layer and its blob, a bare tar, have the same digest for a name
-    sizes = {("layer", key): size for key, size in layers.items()}
-    sizes |= {("blob", key): size for key, size in blobs.items()}
-    needs = {
-        record.id: {
-            *(("layer", layer.chain_id) for layer in record.layers),
-            *(("blob", digest) for digest in record.digests()),
-        }
-        for record in records
-    }
-    users: dict[tuple[str, str], int] = {}
-    for keys in needs.values():
-        for key in keys:
-            users[key] = users.get(key, 0) + 1
-    shares = {
-        image_id: (
-            sum(sizes.get(key, 0) for key in keys),
-            sum(sizes.get(key, 0) for key in keys if users[key] > 1),
-        )
-        for image_id, keys in needs.items()
-    }
-    return shares, sum(sizes.get(key, 0) for key in users)
+
+def disk_freed(
+    records: Collection[ImageRecord], going: Iterable[str], sizes: Mapping[Piece, int]
+) -> dict[str, int]:
+    """Return for each image of ``going`` the bytes of what nobody needs any more when it is gone. Pure."""
+    users = _users(records)
+    by_id = {record.id: record for record in records}
+    freed = {}
+    for image_id in going:
+        pieces = set(_pieces(by_id[image_id])) if image_id in by_id else set()
+        users.subtract(pieces)
+        freed[image_id] = sum(sizes.get(piece, 0) for piece in pieces if not users[piece])
+    return freed
+
+
+def _users(records: Iterable[ImageRecord]) -> Counter[Piece]:
+    """Return how many images need each piece."""
+    return Counter(piece for record in records for piece in set(_pieces(record)))
+
+
+def _pieces(record: ImageRecord) -> Iterator[Piece]:
+    yield from (("layer", layer.chain_id) for layer in record.layers)
+    yield from (("blob", digest) for digest in record.digests())

@@ -17,7 +17,7 @@ KIND = "image"
 def plan_prune(store: ImageStore, used: Callable[[str], bool], wanted: PruneFilter) -> list[Prunable]:
     """Return what a prune takes, children before parents; ``used`` tells whether a container uses an image.
 
-    ``size`` is what is freed when the items go in this order: bytes of files in layers of nobody else.
+    What that frees is not said yet.
     """
     images = store.images()
     children: dict[str, set[str]] = {}
@@ -42,14 +42,10 @@ def plan_prune(store: ImageStore, used: Callable[[str], bool], wanted: PruneFilt
         if parent is not None and (parent.id in chosen or _is_left(store, parent, used)):
             pending.append(parent.id)
     untagged = [image_id for image_id in chosen if image_id not in gone and store.references(image_id)]
-    sizes = _freed(store, going)
     return [
+        *(_item(store, image_id, chosen.get(image_id, "its children go")) for image_id in going),
         *(
-            _item(store, image_id, chosen.get(image_id, "its children go"), sizes[image_id])
-            for image_id in going
-        ),
-        *(
-            _item(store, image_id, "no container uses it; images made from it stay", 0, only_names=True)
+            _item(store, image_id, "no container uses it; images made from it stay", only_names=True)
             for image_id in untagged
         ),
     ]
@@ -86,24 +82,7 @@ def _why(store: ImageStore, record: ImageRecord, wanted: PruneFilter) -> str:
     return "no container uses it"
 
 
-def _item(store: ImageStore, image_id: str, reason: str, size: int, *, only_names: bool = False) -> Prunable:
+def _item(store: ImageStore, image_id: str, reason: str, *, only_names: bool = False) -> Prunable:
     names = [reference.familiar for reference in store.references(image_id)]
     shown = names[0] if names else "<none>"
-    return Prunable(KIND, image_id, shown, size, reason, names, only_names)
-
-
-def _freed(store: ImageStore, going: Collection[str]) -> dict[str, int]:
-    """Return for each image of ``going`` the bytes of the layers that nobody has any more when it is gone."""
-    users: dict[str, int] = {}
-    for record in store.everything():
-        for layer in record.layers:
-            users[layer.chain_id] = users.get(layer.chain_id, 0) + 1
-    freed: dict[str, int] = {}
-    for image_id in going:
-        freed[image_id] = 0
-        found = store.get(image_id)
-        for layer in found.layers if found is not None else ():
-            users[layer.chain_id] -= 1
-            if not users[layer.chain_id]:
-                freed[image_id] += layer.unpacked
-    return freed
+    return Prunable(KIND, image_id, shown, 0, reason, names, only_names)

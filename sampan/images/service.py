@@ -97,7 +97,7 @@ class ImagesService:
         self._limits = limits
         self._layers = Layers(storage, limits, self._unsettled)
         self.repairs = ImageRepairs(self._store, self._content, self._layers, storage)
-        self.needs = ImageNeeds(self._store, self._content, self._layers)
+        self.needs = ImageNeeds(self._store, self._content, self._layers, storage)
         self._installer = Installer(
             self._content, self._layers, storage, self._store, self._unsettled, self._settler
         )
@@ -610,7 +610,7 @@ class ImagesService:
             self._pruning = False
 
     async def _prune(self, wanted: PruneFilter) -> PrunedImages:
-        planned = self._plan_prune(wanted, ())
+        planned = await self._plan_prune(wanted, ())
         steps, kept = await self._remove_planned(planned)
         freed = sum(item.size for item in planned if item.id not in kept)
         freed += await blocking(self._content.forget_partials, 0.0, self._fetching())
@@ -620,8 +620,12 @@ class ImagesService:
     def _fetching(self) -> Collection[str]:
         return self._pulls.fetching() if self._pulls is not None else ()
 
-    def _plan_prune(self, wanted: PruneFilter, ignoring: Collection[str]) -> builtins.list[Prunable]:
-        return plan_prune(self._store, self.users.users_of_images(ignoring).__contains__, wanted)
+    async def _plan_prune(self, wanted: PruneFilter, ignoring: Collection[str]) -> builtins.list[Prunable]:
+        planned = plan_prune(self._store, self.users.users_of_images(ignoring).__contains__, wanted)
+        freed = await self.needs.freed(item.id for item in planned if not item.only_names)
+        for item in planned:
+            item.size = freed.get(item.id, 0)
+        return planned
 
     async def plan_prune(
         self, filters: Mapping[str, Sequence[str]], *, ignoring: Collection[str] = ()
@@ -630,7 +634,7 @@ class ImagesService:
 
         ``ignoring`` are containers that are thought away. Raises InvalidFilter.
         """
-        images = self._plan_prune(PruneFilter.parse(filters), ignoring)
+        images = await self._plan_prune(PruneFilter.parse(filters), ignoring)
         partials = await blocking(self._content.partials, self._fetching())
         return [
             *images,

@@ -1,6 +1,6 @@
 """What the API asks about the disk as a whole: usage, every byte's owner, plans of prunes, the check."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sampan.base.errors import EngineError, InvalidParameter
@@ -52,14 +52,11 @@ class Insight:
 
     async def image_usage(self) -> tuple[list[ImageSummary], int]:
         """Return the images with what they take on the disk, layers and blobs, and what all take together."""
-        shares = await self.images.needs.shares(self._measure_layers)
+        shares = await self.images.needs.shares()
         found = self.images.list(all=False, filters={})
         for image in found:
             image.size, image.shared_size = shares.by_image.get(image.id, (0, 0))
         return found, shares.total
-
-    def _measure_layers(self, chains: Iterable[str]) -> dict[str, int]:
-        return {chain: usage.disk for chain, usage in self.storage.measure(chains).items()}
 
     async def container_usage(self) -> list[ContainerSummary]:
         """Return the containers with what they take on the disk: what they have written, log and files."""

@@ -39,8 +39,8 @@ class DiskAccount(msgspec.Struct, rename="pascal"):
 class Prunable(msgspec.Struct, rename="pascal"):
     """What a prune would take: a container, an image, a network, a volume, or a download broken off.
 
-    ``names`` of an image go with it; with ``only_names`` they are all that goes. ``size`` counts bytes of
-    files, as prunes report them.
+    ``names`` of an image go with it; with ``only_names`` they are all that goes. ``size`` is
+    in bytes: of an image those on the disk, as ``system df`` counts, of the others those of files.
     """
 
     kind: str

@@ -18,6 +18,10 @@ CREATED = "2024-03-01T12:00:00.5Z"
 class FakeApplied:
     size: int
 
+    @property
+    def disk(self) -> int:
+        return self.size
+
 
 class FakeStorage(Snapshots):
     """Committed snapshots by chainID, with the names in their layers; ``bases`` are in use elsewhere."""
@@ -64,6 +68,9 @@ class FakeStorage(Snapshots):
 
     async def usage(self, key: str) -> FakeApplied:
         return FakeApplied(self.sizes[key])
+
+    def measure(self, keys: Iterable[str]) -> dict[str, FakeApplied]:
+        return {key: FakeApplied(self.sizes[key]) for key in keys if key in self.snapshots}
 
     def graph_data(self, key: str) -> dict[str, str]:
         return {"LowerDir": key}

@@ -670,17 +670,20 @@ def test_prune(engine: Engine) -> None:
         return deleted, report.space_reclaimed
 
     assert prune(until=["2020-01-01T00:00:00Z"]) == (set(), 0)
-    assert prune(**{"label!": ["keep"], "label": ["keep"]}) == ({digest(plain)}, 0)
+    assert prune(**{"label!": ["keep"], "label": ["keep"]})[0] == {digest(plain)}
     assert prune(**{"label!": ["keep=no"]}) == (set(), 0)
-    assert prune() == ({digest(young)}, 0)  # its layer is shared
+    shared = set(engine.storage.snapshots)
+    assert prune()[0] == {digest(young)}
+    assert set(engine.storage.snapshots) == shared
     engine.remove("localhost:5000/a/b:x")
     engine.images.users = Containers(abcd=False)
     assert prune(dangling=["false"]) == (set(), 0)
     assert engine.images.find("alpine:3").id == ID
     engine.images.users = Containers()
+    total = asyncio.run(engine.images.needs.shares()).total
     deleted, freed = prune(dangling=["0"])
     assert {ID, digest(BASE), CHAIN} <= deleted
-    assert freed == len("etc/basebin/shetc/top")
+    assert freed == total > len("etc/basebin/shetc/top")
     assert engine.nothing_left()
     assert engine.events.history()[-1].attributes == {"reclaimed": str(freed)}
     for filters, message in (
