@@ -231,6 +231,19 @@ class Netlink:
             self._drain()
             raise failure
 
+    def get(self, kind: int, body: bytes, what: str = "") -> bytes:
+        """Return the body of the one object that a request without dump asks for. Raises NetlinkError."""
+        self._sequence += 1
+        self._socket.sendto(_frame(kind, NLM_F_REQUEST, self._sequence, body), (0, 0))
+        while True:
+            for reply, flags, sequence, content in self._read():
+                if sequence != self._sequence:
+                    continue
+                if reply != _NLMSG_ERROR:
+                    return content
+                if error := _error(content, flags, what):
+                    raise error
+
     def dump(self, kind: int, body: bytes, what: str = "") -> list[bytes]:
         """Return the bodies of all objects that a dump request yields.
 
