@@ -228,7 +228,7 @@ class Netlink:
                 failure = failure or _error(body, flags, what)
                 done = done or sequence == final or failure is not None
         if failure is not None:
-            self._drain()
+            self.drain()
             raise failure
 
     def get(self, kind: int, body: bytes, what: str = "") -> bytes:
@@ -278,8 +278,8 @@ class Netlink:
             yield kind, flags, sequence, data[offset + 16 : offset + length]
             offset += (length + 3) & ~3
 
-    def _drain(self) -> None:
-        """Throw away answers that are already there: a failed batch may report several refusals."""
+    def drain(self) -> None:
+        """Throw away what has arrived: a failed batch may report several refusals."""
         self._socket.settimeout(0)
         try:
             while self._socket.recv(_READ):

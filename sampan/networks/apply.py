@@ -11,7 +11,7 @@ from typing import Final
 
 from sampan.base.errors import HostFailure, NotFound, NotImplementedHere
 from sampan.kernel import links, sublinks
-from sampan.kernel.links import IpInterface, Link
+from sampan.kernel.links import IpAddress, IpInterface, Link
 from sampan.kernel.netlink import Netlink
 from sampan.networks.addresses import parse_address
 from sampan.networks.defaults import HostView
@@ -26,32 +26,40 @@ _ENDS: Final = ("dummy", "bridge")  # a bridge without ports leads nowhere, eith
 
 def look_at_host(netlink: Netlink) -> HostView:
     """Return what the host has, for decisions that must not collide with it."""
-    servers = (parse_address(server) for server in read_host(follow_systemd=True).servers)
     return HostView(
         links.list_links(netlink),
         links.list_addresses(netlink),
         [(r.index, r.network) for r in links.list_routes(netlink) if r.network.prefixlen],
-        [server for server in servers if server is not None],
+        name_servers(),
     )
 
 
-def look_around(bridge: str = "") -> HostView:
-    """Return what a new network must not collide with: IPv4 prefixes, and the link ``bridge`` if it is there.
+def look_around() -> HostView:
+    """Return the IPv4 prefixes of the host; links are named as far as they have an address.
 
-    Links are named as far as they have an address. For any thread. Raises OSError.
+    For any thread. Raises OSError.
     """
     with Netlink() as netlink:
         found = links.list_labels(netlink)
-        routes = [(r.index, r.network) for r in links.list_routes(netlink, socket.AF_INET)]
-        present = links.find_link(netlink, bridge) if bridge else None
-    servers = (parse_address(server) for server in read_host(follow_systemd=True).servers)
+        routes = links.list_routes(netlink, socket.AF_INET)
     return HostView(
-        [present] if present is not None else [],
+        [],
         [(index, address) for index, _, address in found],
-        [(index, network) for index, network in routes if network.prefixlen],
-        [server for server in servers if server is not None],
-        {index: label for index, label, _ in found},
+        [(route.index, route.network) for route in routes if route.network.prefixlen],
+        names={index: label for index, label, _ in found},
     )
+
+
+def name_servers() -> list[IpAddress]:
+    """Return the name servers that the host asks."""
+    servers = (parse_address(server) for server in read_host(follow_systemd=True).servers)
+    return [server for server in servers if server is not None]
+
+
+def find_link(name: str) -> Link | None:
+    """Return the host's link ``name``, None if there is none. For any thread. Raises OSError."""
+    with Netlink() as netlink:
+        return links.find_link(netlink, name)
 
 
 def check_bridge(bridge: Bridge, present: Link | None) -> None:

@@ -42,11 +42,15 @@ class Desired:
     def plans(self) -> Iterator[tuple[Network, NetworkPlan]]:
         """Yield every network with its plan, which is made once: networks do not change."""
         for network in self._store.networks.values():
-            known, plan = self._plans.get(network.id, (None, NetworkPlan()))
-            if known is not network:
-                plan = self._plugins.driver_of(network).plan_network(network)
-                self._plans[network.id] = network, plan
-            yield network, plan
+            yield network, self.plan_of(network)
+
+    def plan_of(self, network: Network) -> NetworkPlan:
+        """Return the plan of ``network``; ``forget`` ends that it is kept."""
+        known, plan = self._plans.get(network.id, (None, NetworkPlan()))
+        if known is not network:
+            plan = self._plugins.driver_of(network).plan_network(network)
+            self._plans[network.id] = network, plan
+        return plan
 
     def usable(self) -> Iterator[tuple[Network, NetworkPlan]]:
         """Yield the networks that shall be on the host now, with their plans."""

@@ -16,7 +16,7 @@ from ipaddress import IPv6Network
 from pathlib import Path
 from typing import Final
 
-from sampan.base.errors import EngineError, Forbidden, NotFound
+from sampan.base.errors import EngineError, Forbidden, HostFailure, NotFound
 from sampan.base.events import EventBus
 from sampan.base.plugins import PluginFolders
 from sampan.base.state import StateDB
@@ -30,11 +30,13 @@ from sampan.networks.driver import NetworkDriver
 from sampan.networks.drivers.bridge import OPTION_NAME
 from sampan.networks.errors import ActiveEndpoints
 from sampan.networks.model import Network, NetworkPlan
+from sampan.networks.prefixes import HostPrefixes
 from sampan.wire import networks as wire
 from sampan.wire.disk import Prunable
 
 _log = logging.getLogger(__name__)
 _ULA: Final = "ula"
+_MOMENT_S: Final = 0.002  # the answer goes first: threads at work would hold it up
 _GOING: Final = "it is being removed"
 
 
@@ -54,6 +56,9 @@ class Segments(NetworkCore):
         self._making: dict[str, asyncio.Task[None]] = {}  # by the network's id
         self._leaving: dict[str, asyncio.Task[None]] = {}  # by the name of the link that goes
         self._cutter: DedicatedThread | None = None  # deletes links
+        self._flushing: asyncio.Task[None] | None = None
+        self._flush_again = False
+        self._prefixes = HostPrefixes()
         self._kinds: set[str] = set()  # of links that the kernel is known to have
 
     # Creating
@@ -74,7 +79,10 @@ class Segments(NetworkCore):
             if not body.config_only:
                 await self._require(driver)
             bridge = (wanted.options or {}).get(OPTION_NAME, "")
-            view = await blocking(apply.look_around, "" if bridge in self._leaving else bridge)
+            present = None
+            if bridge and bridge not in self._leaving:
+                present = await blocking(apply.find_link, bridge)
+            view = await self._prefixes.look()
             async with Undo() as undo:
                 given = await self._plugins.request_pools(wanted)
                 if given is not None and wanted.ipam is not None:
@@ -89,11 +97,12 @@ class Segments(NetworkCore):
                     given=given,
                 )
                 network = create.plan_create(body, around)
-                plan = driver.plan_network(network)
-                for made in plan.bridges:
-                    apply.check_bridge(made, view.link(made.name))
                 undo.add(partial(self._remove, plugins=False), network)
+                plan = self._desired.plan_of(network)
+                for made in plan.bridges:
+                    apply.check_bridge(made, present)
                 self._store.save_network(network)
+                self._flush_soon()
                 self._pools[network.id] = self._plugins.pools_of(network)
                 if plan.bridges:
                     self._make_soon(network, plan)
@@ -118,6 +127,7 @@ class Segments(NetworkCore):
 
     async def _make(self, network: Network, plan: NetworkPlan, before: Iterable[asyncio.Task[None]]) -> None:
         try:
+            await asyncio.sleep(_MOMENT_S)
             await wait_for(before)
             self._pending.discard(network.id)
             if network.id in self._store.networks:  # else it was removed before it was begun
@@ -198,13 +208,14 @@ class Segments(NetworkCore):
 
     async def _remove(self, network: Network, *, plugins: bool = True) -> None:
         """Take a network out of the store and off the host, whatever there is of it; ``plugins`` hear it."""
-        plan = self._plugins.driver_of(network).plan_network(network)
+        plan = self._desired.plan_of(network)
         self._broken[network.id] = _GOING
         if plugins:
             await self._plugins.remove(network)
         if plan.parents:  # of these nobody would know any more after a restart
             await wait_for([self._take_off(network, plan)])
         self._store.remove_network(network.id)
+        self._flush_soon()
         self._pools.pop(network.id, None)
         self._desired.forget(network.id)
         self._names.drop(network.id)
@@ -230,6 +241,26 @@ class Segments(NetworkCore):
         task.add_done_callback(partial(self._gone, plan.links))
         return task
 
+    def _flush_soon(self) -> None:
+        """Let what was stored reach the disk, right behind the answer.
+
+        Whatever refers to a network and is waited for, such as a container, is flushed with it or after it.
+        """
+        if self._flushing is None or self._flushing.done():
+            self._flushing = self._tasks.begin(self._flush(), name="flush")
+        else:
+            self._flush_again = True
+
+    async def _flush(self) -> None:
+        self._flush_again = True
+        while self._flush_again:
+            self._flush_again = False
+            await asyncio.sleep(_MOMENT_S)
+            try:
+                await blocking(self._store.sync)
+            except HostFailure as error:
+                _log.error("networks are not on the disk", extra={"error": str(error)})
+
     def _gone(self, links: Iterable[str], task: asyncio.Task[None]) -> None:
         for name in links:
             if self._leaving.get(name) is task:
@@ -247,6 +278,7 @@ class Segments(NetworkCore):
     async def _close_segments(self) -> None:
         """Wait until what goes is gone."""
         await self.settle()
+        self._prefixes.close()
         if self._cutter is not None:
             self._cutter.close()
             self._cutter = None

@@ -165,15 +165,19 @@ class NetworkStore:
         return self._named.get(name, [])
 
     def save_network(self, network: Network) -> None:
-        """Keep ``network``, also over a power cut."""
+        """Keep ``network``; over a power cut once ``sync`` has returned."""
         self._forget(network.id)
         self._remember(network.id, network)
-        self._state.put(_NETWORKS, network.id, self._encoder.encode(NetworkRow.of(network)), durable=True)
+        self._state.put(_NETWORKS, network.id, self._encoder.encode(NetworkRow.of(network)))
 
     def remove_network(self, network: str) -> None:
         """Forget the network with the id ``network``."""
         self._forget(network)
-        self._state.delete(_NETWORKS, network, durable=True)
+        self._state.delete(_NETWORKS, network)
+
+    def sync(self) -> None:
+        """Wait until what was stored would survive a power cut. Blocks; for any thread."""
+        self._state.sync()
 
     def _remember(self, key: str, network: Network) -> None:
         self.networks[key] = network
