@@ -1,5 +1,6 @@
 """What shall be on the host now, made of the networks and sandboxes that there are. Event loop only."""
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
@@ -38,6 +39,7 @@ class Desired:
         self._broken = broken
         self._pending = pending
         self._plans: dict[str, tuple[Network, NetworkPlan]] = {}
+        self._links: Counter[str] = Counter()  # of the plans; networks may share a parent
 
     def plans(self) -> Iterator[tuple[Network, NetworkPlan]]:
         """Yield every network with its plan, which is made once: networks do not change."""
@@ -48,8 +50,10 @@ class Desired:
         """Return the plan of ``network``; ``forget`` ends that it is kept."""
         known, plan = self._plans.get(network.id, (None, NetworkPlan()))
         if known is not network:
+            self.forget(network.id)
             plan = self._plugins.driver_of(network).plan_network(network)
             self._plans[network.id] = network, plan
+            self._links.update(plan.links)
         return plan
 
     def usable(self) -> Iterator[tuple[Network, NetworkPlan]]:
@@ -60,7 +64,11 @@ class Desired:
 
     def forget(self, network: str) -> None:
         """Forget the plan of the network with the id ``network``."""
-        self._plans.pop(network, None)
+        _, plan = self._plans.pop(network, (None, NetworkPlan()))
+        self._links.subtract(plan.links)
+        for name in plan.links:
+            if not self._links[name]:
+                del self._links[name]
 
     def bridges(self) -> list[str]:
         """Return the bridges of all networks that can be used."""
@@ -121,6 +129,6 @@ class Desired:
 
         One that a broken network wants counts: it may be in the way, and go.
         """
-        if any(link in held.wiring.ports for held in self._sandboxes.values() if not held.closing):
+        if link in self._links:
             return True
-        return any(link in plan.links for _, plan in self.plans())
+        return any(link in held.wiring.ports for held in self._sandboxes.values() if not held.closing)

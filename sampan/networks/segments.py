@@ -37,6 +37,7 @@ from sampan.wire.disk import Prunable
 _log = logging.getLogger(__name__)
 _ULA: Final = "ula"
 _MOMENT_S: Final = 0.002  # the answer goes first: threads at work would hold it up
+_AHEAD: Final = 16  # networks that are answered for and not made yet
 _GOING: Final = "it is being removed"
 
 
@@ -72,6 +73,8 @@ class Segments(NetworkCore):
 
     async def _create_network(self, body: wire.CreateNetwork) -> wire.CreatedNetwork:
         async with self._changing:
+            while len(self._making) >= _AHEAD:  # a start waits for its network, and for those before it
+                await asyncio.wait(self._making.values(), return_when=asyncio.FIRST_COMPLETED)
             networks = self._store.networks.values()
             create.check_create(body, networks)
             wanted = create.follow_config(body, networks)
@@ -82,7 +85,7 @@ class Segments(NetworkCore):
             present = None
             if bridge and bridge not in self._leaving:
                 present = await blocking(apply.find_link, bridge)
-            view = await self._prefixes.look()
+            view = await self._prefixes.look() if create.chooses_subnet(wanted) else None
             async with Undo() as undo:
                 given = await self._plugins.request_pools(wanted)
                 if given is not None and wanted.ipam is not None:
@@ -90,7 +93,7 @@ class Segments(NetworkCore):
                 around = create.Surroundings(
                     networks=list(networks),
                     default_pools=self._config.default_address_pools,
-                    occupied=lambda: view.occupied({bridge, *self._leaving}),
+                    occupied=lambda: view.occupied({bridge, *self._leaving}) if view is not None else [],
                     ula=self._own_ula,
                     drivers=self._plugins.drivers,
                     ipv6=self._ipv6,
