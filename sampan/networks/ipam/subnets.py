@@ -1,15 +1,9 @@
 """The choice of a subnet that collides with nothing the host knows."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Network
 
 from sampan.base.errors import HostFailure
-
-
-def candidates(pools: Sequence[tuple[IPv4Network, int]]) -> Iterator[IPv4Network]:
-    """Yield the subnets that ``pools`` (base, prefix length to cut) are cut into, in order."""
-    for base, length in pools:
-        yield from base.subnets(new_prefix=length)
 
 
 def choose_subnet(
