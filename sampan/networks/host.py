@@ -236,12 +236,18 @@ class HostNetworks:
             if not sublinks.supports(self._socket(), kind):
                 raise apply.missing(kind, f"{kind} networks")
 
+    def require_firewall(self, plan: NetworkPlan) -> None:
+        """Raise HostFailure if ``plan`` has rules that cannot be put anywhere. For any thread."""
+        if self._firewall is not None and plan.rules:
+            self._firewall.require()
+
     def create_network(self, plan: NetworkPlan, *, bridges: Sequence[str]) -> None:
         """Make everything that ``plan`` says; ``bridges`` are those of all networks.
 
         Raises HostFailure; ``release_network`` undoes it.
         """
         try:
+            self.require_firewall(plan)
             for bridge in plan.bridges:
                 apply.apply_bridge(self._socket(), bridge)
             for parent in plan.parents:

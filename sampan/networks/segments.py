@@ -102,6 +102,7 @@ class Segments(NetworkCore):
                 network = create.plan_create(body, around)
                 undo.add(partial(self._remove, plugins=False), network)
                 plan = self._desired.plan_of(network)
+                self._host.require_firewall(plan)
                 for made in plan.bridges:
                     apply.check_bridge(made, present)
                 self._store.save_network(network)
@@ -135,12 +136,14 @@ class Segments(NetworkCore):
             self._pending.discard(network.id)
             if network.id in self._store.networks:  # else it was removed before it was begun
                 await self._try_to_make(network, plan)
+                if network.id in self._broken and network.id in self._store.networks:
+                    await wait_for([self._take_off(network, plan)])  # a part of it may be there
         finally:
             self._pending.discard(network.id)
             self._making.pop(network.id, None)
 
     async def _try_to_make(self, network: Network, plan: NetworkPlan) -> None:
-        """Make what ``plan`` says; if that fails, ``network`` is broken and nothing of it is left."""
+        """Make what ``plan`` says; if that fails, ``network`` is broken."""
         try:
             bridges = [*self._desired.bridges(), *(bridge.name for bridge in plan.bridges)]
             await self._on_host(self._host.create_network, plan, bridges=list(dict.fromkeys(bridges)))
@@ -151,7 +154,6 @@ class Segments(NetworkCore):
                 extra = {"network": network.name, "error": str(error)}
                 _log.error("network cannot be used", extra=extra)
             self._broken[network.id] = str(error)
-            await wait_for([self._take_off(network, plan)])
             return
         if self._broken.pop(network.id, None):
             _log.info("network can be used again", extra={"network": network.name})
@@ -213,16 +215,18 @@ class Segments(NetworkCore):
         """Take a network out of the store and off the host, whatever there is of it; ``plugins`` hear it."""
         plan = self._desired.plan_of(network)
         self._broken[network.id] = _GOING
-        if plugins:
-            await self._plugins.remove(network)
-        if plan.parents:  # of these nobody would know any more after a restart
-            await wait_for([self._take_off(network, plan)])
-        self._store.remove_network(network.id)
+        try:
+            if plugins:
+                await self._plugins.remove(network)
+            if plan.parents:  # of these nobody would know any more after a restart
+                await wait_for([self._take_off(network, plan)])
+            self._store.remove_network(network.id)
+        finally:
+            self._broken.pop(network.id, None)
         self._flush_soon()
         self._pools.pop(network.id, None)
         self._desired.forget(network.id)
         self._names.drop(network.id)
-        self._broken.pop(network.id, None)
         if plan.bridges and network.id not in self._pending:
             self._take_off(network, plan)
 
@@ -278,9 +282,8 @@ class Segments(NetworkCore):
             self._cutter = self._cutter or DedicatedThread("links")
             await self._cutter.call(apply.cut_links, indexes)
 
-    async def _close_segments(self) -> None:
-        """Wait until what goes is gone."""
-        await self.settle()
+    def _close_segments(self) -> None:
+        """Let go of the host, when nothing is on its way any more."""
         self._prefixes.close()
         if self._cutter is not None:
             self._cutter.close()

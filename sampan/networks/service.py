@@ -113,9 +113,9 @@ class NetworksService(Sandboxes):
             await self._names.close(held)
             await self._publisher.close(held)
         self._open_sandboxes.clear()
-        await self._close_segments()
-        self._broken.clear()
         await self._tasks.close()
+        self._close_segments()
+        self._broken.clear()
         await self._plugins.close()
         thread, self._thread = self._thread, None
         try:

@@ -166,14 +166,15 @@ class NetworkStore:
 
     def save_network(self, network: Network) -> None:
         """Keep ``network``; over a power cut once ``sync`` has returned."""
+        self._state.put(_NETWORKS, network.id, self._encoder.encode(NetworkRow.of(network)))
         self._forget(network.id)
         self._remember(network.id, network)
-        self._state.put(_NETWORKS, network.id, self._encoder.encode(NetworkRow.of(network)))
 
     def remove_network(self, network: str) -> None:
         """Forget the network with the id ``network``."""
-        self._forget(network)
-        self._state.delete(_NETWORKS, network)
+        if network in self.networks:
+            self._state.delete(_NETWORKS, network)
+            self._forget(network)
 
     def sync(self) -> None:
         """Wait until what was stored would survive a power cut. Blocks; for any thread."""

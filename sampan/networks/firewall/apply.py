@@ -71,13 +71,16 @@ class Firewall:
             return False
         return True
 
+    def require(self) -> None:
+        """Raise HostFailure if there are no tables that rules can be added to."""
+        if self._nftables is None:
+            raise HostFailure("no firewall: this host's nftables cannot be used")
+
     def add(self, wanted: Sequence[Rule], families: Collection[str]) -> None:
         """Add the rules of one more network, which needs tables of ``families``, at once.
 
-        Raises HostFailure if they are refused, or if there is no table to add them to.
+        Raises HostFailure if they are refused.
         """
-        if self._nftables is None:
-            raise HostFailure("no firewall: nftables is missing or refused the engine's rules")
         families = {family for family in families if self._known(family)} - self._families
         lines = [f"add table {family} {rules.TABLE}" for family in families]
         base = [rule for family in families for rule in plan_base(family)]

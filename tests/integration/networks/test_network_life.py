@@ -98,6 +98,8 @@ async def test_what_cannot_be_made_is_said_and_made_later(
             await _create(lab)
             with pytest.raises(HostFailure) as failure:
                 await lab.open("box", mode="mine")
+            await lab.service.settle()
+            assert (command("nft", "list", "ruleset"), _links()) == (rules, before), "nothing is left of it"
             await healing.heal()
         finally:
             faults.disarm(point)
@@ -107,8 +109,6 @@ async def test_what_cannot_be_made_is_said_and_made_later(
         )
         said = [record for record in caplog.records if record.getMessage() == "network cannot be used"]
         assert [record.error for record in said] == [reason], "once"  # type: ignore[attr-defined]
-        await lab.service.settle()
-        assert (command("nft", "list", "ruleset"), _links()) == (rules, before), "nothing is left of it"
         await healing.heal()
         box = await lab.open("box", mode="mine")
         assert box.networks["mine"].ip_address
