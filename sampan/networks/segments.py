@@ -213,12 +213,12 @@ class Segments(NetworkCore):
 
     async def _remove(self, network: Network, *, plugins: bool = True) -> None:
         """Take a network out of the store and off the host, whatever there is of it; ``plugins`` hear it."""
-        plan = self._desired.plan_of(network)
+        plan, stored = self._desired.plan_of(network), network.id in self._store.networks
         self._broken[network.id] = _GOING
         try:
             if plugins:
                 await self._plugins.remove(network)
-            if plan.parents:  # of these nobody would know any more after a restart
+            if stored and plan.parents:  # of these nobody would know any more after a restart
                 await wait_for([self._take_off(network, plan)])
             self._store.remove_network(network.id)
         finally:
@@ -227,7 +227,7 @@ class Segments(NetworkCore):
         self._pools.pop(network.id, None)
         self._desired.forget(network.id)
         self._names.drop(network.id)
-        if plan.bridges and network.id not in self._pending:
+        if stored and plan.bridges and network.id not in self._pending:
             self._take_off(network, plan)
 
     def _take_off(self, network: Network, plan: NetworkPlan) -> asyncio.Task[None]:
