@@ -57,6 +57,7 @@ class NetworkInsight:
         """
         if kind and kind not in KINDS:
             raise InvalidParameter(f"invalid kind {kind!r}: it is one of {', '.join(KINDS)}")
+        await self._views.settle()
         wanted = self._views.wanted()
         try:
             return await _Explanation(self._views, wanted, await self._look(wanted)).of(

@@ -21,6 +21,7 @@ _NEWNETCONF: Final = 80
 _GROUPS: Final = (
     0x1 | 0x10 | 0x100 | 1 << 23 | 1 << 24  # LINK, IPV4_IFADDR, IPV6_IFADDR, IPV4_NETCONF, IPV6_NETCONF
 )
+_PREFIXES: Final = 0x10 | 0x40  # IPV4_IFADDR, IPV4_ROUTE
 _IFLA_IFNAME: Final = 3
 _IFA_LABEL: Final = 3  # of IPv4 only
 _ADDRESS_SIZE: Final = 8  # struct ifaddrmsg
@@ -88,6 +89,28 @@ class LinkEvents:
                 name = parse_attributes(body[_ADDRESS_SIZE:]).get(_IFA_LABEL, b"").partition(b":")[0]
             found.append(Loss(name.rstrip(b"\0").decode("utf-8", "replace")))
         return found
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._netlink.close()
+
+
+class PrefixEvents:
+    """Tells whether IPv4 addresses or routes have changed in the namespace of the thread that opens it.
+
+    Nobody is woken up by it. Routes that go with their link are no change: the kernel does not report them.
+    """
+
+    def __init__(self) -> None:
+        self._netlink = Netlink(NETLINK_ROUTE, _PREFIXES)
+
+    def changed(self) -> bool:
+        """Tell whether there was a change since the last call."""
+        try:
+            return bool(self._netlink.events())
+        except OSError:  # more than fit
+            self._netlink.drain()
+            return True
 
     def close(self) -> None:
         """Stop listening."""

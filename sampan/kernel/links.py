@@ -67,6 +67,7 @@ _IFLA_BRPORT_MODE: Final = 4  # hairpin
 _IFLA_BRPORT_ISOLATED: Final = 33
 _IFA_ADDRESS: Final = 1
 _IFA_LOCAL: Final = 2
+_IFA_LABEL: Final = 3
 _IFA_BROADCAST: Final = 4
 _IFA_FLAGS: Final = 8
 _IFA_F_NODAD: Final = 0x02
@@ -128,25 +129,36 @@ class Veth:
 
 def list_links(netlink: Netlink) -> list[Link]:
     """Return every interface of the namespace."""
-    found = []
-    for body in netlink.dump(_RTM_GETLINK, _LINK.pack(socket.AF_UNSPEC, 0, 0, 0, 0), "list links"):
-        _, _, index, flags, _ = _LINK.unpack_from(body)
-        values = parse_attributes(body[_LINK.size :])
-        info = parse_attributes(values.get(_IFLA_LINKINFO, b""))
-        found.append(
-            Link(
-                index=index,
-                name=_string(values.get(_IFLA_IFNAME, b"")),
-                kind=_string(info.get(_IFLA_INFO_KIND, b"")),
-                master=_number(values.get(_IFLA_MASTER, b"")),
-                up=bool(flags & IFF_UP),
-                mtu=_number(values.get(_IFLA_MTU, b"")),
-                mac=values.get(_IFLA_ADDRESS, b"").hex(":"),
-                alias=_string(values.get(_IFLA_IFALIAS, b"")),
-                peer=_number(values.get(_IFLA_LINK, b"")),
-            )
-        )
-    return found
+    request = _LINK.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
+    return [_parse_link(body) for body in netlink.dump(_RTM_GETLINK, request, "list links")]
+
+
+def find_link(netlink: Netlink, name: str) -> Link | None:
+    """Return the interface ``name``, None if there is none. Raises OSError."""
+    body = _LINK.pack(socket.AF_UNSPEC, 0, 0, 0, 0) + text(_IFLA_IFNAME, name)
+    try:
+        return _parse_link(netlink.get(_RTM_GETLINK, body, f"look for link {name}"))
+    except OSError as error:
+        if error.errno != errno.ENODEV:
+            raise
+        return None
+
+
+def _parse_link(body: bytes) -> Link:
+    _, _, index, flags, _ = _LINK.unpack_from(body)
+    values = parse_attributes(body[_LINK.size :])
+    info = parse_attributes(values.get(_IFLA_LINKINFO, b""))
+    return Link(
+        index=index,
+        name=_string(values.get(_IFLA_IFNAME, b"")),
+        kind=_string(info.get(_IFLA_INFO_KIND, b"")),
+        master=_number(values.get(_IFLA_MASTER, b"")),
+        up=bool(flags & IFF_UP),
+        mtu=_number(values.get(_IFLA_MTU, b"")),
+        mac=values.get(_IFLA_ADDRESS, b"").hex(":"),
+        alias=_string(values.get(_IFLA_IFALIAS, b"")),
+        peer=_number(values.get(_IFLA_LINK, b"")),
+    )
 
 
 def list_addresses(netlink: Netlink) -> list[tuple[int, IpInterface]]:
@@ -163,10 +175,23 @@ def list_addresses(netlink: Netlink) -> list[tuple[int, IpInterface]]:
     return found
 
 
-def list_routes(netlink: Netlink) -> list[Route]:
+def list_labels(netlink: Netlink) -> list[tuple[int, str, IPv4Interface]]:
+    """Return (interface index, interface's name, address) of every IPv4 address of the namespace."""
+    found: list[tuple[int, str, IPv4Interface]] = []
+    for body in netlink.dump(_RTM_GETADDR, _ADDRESS.pack(socket.AF_INET, 0, 0, 0, 0), "list addresses"):
+        _, prefix, _, _, index = _ADDRESS.unpack_from(body)
+        values = parse_attributes(body[_ADDRESS.size :])
+        raw = values.get(_IFA_LOCAL) or values.get(_IFA_ADDRESS, b"")
+        label = _string(values.get(_IFA_LABEL, b"")).partition(":")[0]  # "eth0:1" is an alias of eth0
+        if len(raw) == 4:
+            found.append((index, label, IPv4Interface((raw, prefix))))
+    return found
+
+
+def list_routes(netlink: Netlink, family: int = socket.AF_UNSPEC) -> list[Route]:
     """Return the unicast routes of the main table, default routes among them (prefix length 0)."""
     found: list[Route] = []
-    for body in netlink.dump(_RTM_GETROUTE, _ROUTE.pack(0, 0, 0, 0, 0, 0, 0, 0, 0), "list routes"):
+    for body in netlink.dump(_RTM_GETROUTE, _ROUTE.pack(family, 0, 0, 0, 0, 0, 0, 0, 0), "list routes"):
         family, prefix, _, _, table, _, _, kind, _ = _ROUTE.unpack_from(body)
         if table != _RT_TABLE_MAIN or kind != _RTN_UNICAST or family not in {socket.AF_INET, socket.AF_INET6}:
             continue

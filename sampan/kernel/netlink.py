@@ -228,8 +228,21 @@ class Netlink:
                 failure = failure or _error(body, flags, what)
                 done = done or sequence == final or failure is not None
         if failure is not None:
-            self._drain()
+            self.drain()
             raise failure
+
+    def get(self, kind: int, body: bytes, what: str = "") -> bytes:
+        """Return the body of the one object that a request without dump asks for. Raises NetlinkError."""
+        self._sequence += 1
+        self._socket.sendto(_frame(kind, NLM_F_REQUEST, self._sequence, body), (0, 0))
+        while True:
+            for reply, flags, sequence, content in self._read():
+                if sequence != self._sequence:
+                    continue
+                if reply != _NLMSG_ERROR:
+                    return content
+                if error := _error(content, flags, what):
+                    raise error
 
     def dump(self, kind: int, body: bytes, what: str = "") -> list[bytes]:
         """Return the bodies of all objects that a dump request yields.
@@ -265,8 +278,8 @@ class Netlink:
             yield kind, flags, sequence, data[offset + 16 : offset + length]
             offset += (length + 3) & ~3
 
-    def _drain(self) -> None:
-        """Throw away answers that are already there: a failed batch may report several refusals."""
+    def drain(self) -> None:
+        """Throw away what has arrived: a failed batch may report several refusals."""
         self._socket.settimeout(0)
         try:
             while self._socket.recv(_READ):

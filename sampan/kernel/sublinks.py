@@ -35,6 +35,7 @@ MACVLAN_MODES: Final = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8}
 IPVLAN_MODES: Final = {"l2": 0, "l3": 1, "l3s": 2}
 IPVLAN_FLAGS: Final = {"bridge": 0, "private": 1, "vepa": 2}
 OPTIONS: Final = {
+    "bridge": "CONFIG_BRIDGE",
     "macvlan": "CONFIG_MACVLAN",
     "ipvlan": "CONFIG_IPVLAN",
     "vlan": "CONFIG_VLAN_8021Q",
@@ -62,11 +63,12 @@ class Sublink:
 
 
 def supports(netlink: Netlink, kind: str) -> bool:
-    """Tell whether the kernel has links of ``kind``, which need a parent: a request without one is refused.
+    """Tell whether the kernel has links of ``kind``: a request for one with an impossible name is refused.
 
-    The kernel loads a module for it if it can.
+    The kernel loads a module for it if it can; the name is looked at last.
     """
-    body = _LINK.pack(socket.AF_UNSPEC, 0, 0, 0, 0) + nested(_IFLA_LINKINFO, text(_IFLA_INFO_KIND, kind))
+    body = _LINK.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
+    body += text(_IFLA_IFNAME, "/") + nested(_IFLA_LINKINFO, text(_IFLA_INFO_KIND, kind))
     try:
         netlink.send(Request(_RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body, f"look for {kind}"))
     except OSError as error:

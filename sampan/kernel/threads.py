@@ -58,6 +58,19 @@ class DedicatedThread:
         Cancelling the caller waits the call out: a system call cannot be recalled, and undo steps must not
         race with it.
         """
+        future = self.begin(call, *args, **kwargs)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            if not future.done():
+                await asyncio.wait([future])
+            raise
+
+    def begin(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
+        """Give ``call`` to the thread now, and return the future of its result to the event loop.
+
+        It runs behind what was given before and ahead of what is given later.
+        """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
 
@@ -70,12 +83,7 @@ class DedicatedThread:
                 loop.call_soon_threadsafe(_succeed, future, result)
 
         self._put(work)
-        try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            if not future.done():
-                await asyncio.wait([future])
-            raise
+        return future
 
     def submit(self, call: Callable[[], object]) -> None:
         """Run ``call`` in the thread some time; it must deal with its own errors."""

@@ -3,16 +3,20 @@
 import errno
 import hashlib
 import logging
+import socket
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from sampan.base.errors import HostFailure, NotFound, NotImplementedHere
 from sampan.kernel import links, sublinks
+from sampan.kernel.links import IpAddress, IpInterface, Link
 from sampan.kernel.netlink import Netlink
 from sampan.networks.addresses import parse_address
 from sampan.networks.defaults import HostView
 from sampan.networks.drivers.bridge import is_ours
-from sampan.networks.model import Bridge, Parent, Sysctl
+from sampan.networks.model import Bridge, NetworkPlan, Parent, Sysctl
 from sampan.networks.resolv import read_host
 
 _log = logging.getLogger(__name__)
@@ -22,13 +26,46 @@ _ENDS: Final = ("dummy", "bridge")  # a bridge without ports leads nowhere, eith
 
 def look_at_host(netlink: Netlink) -> HostView:
     """Return what the host has, for decisions that must not collide with it."""
-    servers = (parse_address(server) for server in read_host(follow_systemd=True).servers)
     return HostView(
         links.list_links(netlink),
         links.list_addresses(netlink),
         [(r.index, r.network) for r in links.list_routes(netlink) if r.network.prefixlen],
-        [server for server in servers if server is not None],
+        name_servers(),
     )
+
+
+def look_around() -> HostView:
+    """Return the IPv4 prefixes of the host; links are named as far as they have an address.
+
+    For any thread. Raises OSError.
+    """
+    with Netlink() as netlink:
+        found = links.list_labels(netlink)
+        routes = links.list_routes(netlink, socket.AF_INET)
+    return HostView(
+        [],
+        [(index, address) for index, _, address in found],
+        [(route.index, route.network) for route in routes if route.network.prefixlen],
+        names={index: label for index, label, _ in found},
+    )
+
+
+def name_servers() -> list[IpAddress]:
+    """Return the name servers that the host asks."""
+    servers = (parse_address(server) for server in read_host(follow_systemd=True).servers)
+    return [server for server in servers if server is not None]
+
+
+def find_link(name: str) -> Link | None:
+    """Return the host's link ``name``, None if there is none. For any thread. Raises OSError."""
+    with Netlink() as netlink:
+        return links.find_link(netlink, name)
+
+
+def check_bridge(bridge: Bridge, present: Link | None) -> None:
+    """Raise HostFailure if ``bridge`` cannot be the link ``present`` that has its name."""
+    if present is not None and present.kind != "bridge":
+        raise HostFailure(f"cannot use {bridge.name} for {bridge.owner}: it exists and is no bridge")
 
 
 def apply_bridge(netlink: Netlink, bridge: Bridge) -> None:
@@ -37,17 +74,19 @@ def apply_bridge(netlink: Netlink, bridge: Bridge) -> None:
     One that somebody else made keeps its settings and its addresses. Raises HostFailure if a link of another
     kind has its name, OSError.
     """
-    present = {link.name: link for link in links.list_links(netlink)}.get(bridge.name)
+    present = links.find_link(netlink, bridge.name)
+    check_bridge(bridge, present)
+    there: set[IpInterface] = set()
     if present is None:
         _log.info("create bridge", extra={"bridge": bridge.name, "owner": bridge.owner})
         links.create_bridge(
             netlink, bridge.name, mac=mac_of_bridge(bridge.alias), mtu=bridge.mtu, alias=bridge.alias
         )
-        present = next(link for link in links.list_links(netlink) if link.name == bridge.name)
-    elif present.kind != "bridge":
-        raise HostFailure(f"cannot use {bridge.name} for {bridge.owner}: it exists and is no bridge")
-    there = {address for index, address in links.list_addresses(netlink) if index == present.index}
-    if is_ours(present.alias) or present.alias == bridge.alias:
+        index = socket.if_nametoindex(bridge.name)
+    else:
+        index = present.index
+        there = {address for at, address in links.list_addresses(netlink) if at == index}
+    if present is not None and is_ours(present.alias):
         if present.alias != bridge.alias:
             links.set_alias(netlink, present.index, bridge.alias)
         if bridge.mtu and present.mtu != bridge.mtu:
@@ -55,7 +94,7 @@ def apply_bridge(netlink: Netlink, bridge: Bridge) -> None:
         for address in there - set(bridge.addresses):
             if address.version == 4:
                 links.remove_address(netlink, present.index, address)
-    links.configure(netlink, present.index, [a for a in bridge.addresses if a not in there])
+    links.configure(netlink, index, [a for a in bridge.addresses if a not in there])
 
 
 def mac_of_bridge(alias: str) -> str:
@@ -63,11 +102,43 @@ def mac_of_bridge(alias: str) -> str:
     return (b"\x02\x42" + hashlib.sha256(alias.encode()).digest()[:4]).hex(":")
 
 
+def release(netlink: Netlink, plan: NetworkPlan) -> list[int]:
+    """Take the addresses from the bridges of ``plan``, and with them their routes; return what is to be cut.
+
+    That are the links that are there and this engine's own, by index. Raises OSError.
+    """
+    found: list[int] = []
+    for bridge in plan.bridges:
+        link = links.find_link(netlink, bridge.name)
+        if link is None or not is_ours(link.alias):
+            continue
+        found.append(link.index)
+        for address in bridge.addresses:
+            with suppress(OSError):  # somebody else took it
+                links.remove_address(netlink, link.index, address)
+    for parent in plan.parents:
+        link = links.find_link(netlink, parent.name)
+        if link is not None and link.alias == parent.alias:
+            found.append(link.index)
+    return found
+
+
+def cut_links(indexes: Iterable[int]) -> None:
+    """Delete links; those that are gone are no error. Takes tens of milliseconds for each; for any thread."""
+    with Netlink() as netlink:
+        for index in indexes:
+            try:
+                links.remove_link(netlink, index)
+            except OSError as error:
+                if error.errno != errno.ENODEV:
+                    _log.warning("link not removed", extra={"link": index, "error": str(error)})
+
+
 def remove_bridge(netlink: Netlink, bridge: Bridge) -> None:
     """Delete ``bridge`` if it is there and ours."""
-    for link in links.list_links(netlink):
-        if link.name == bridge.name and is_ours(link.alias):
-            links.remove_link(netlink, link.index)
+    link = links.find_link(netlink, bridge.name)
+    if link is not None and is_ours(link.alias):
+        links.remove_link(netlink, link.index)
 
 
 def apply_parent(netlink: Netlink, parent: Parent) -> None:
@@ -111,9 +182,9 @@ def apply_parent(netlink: Netlink, parent: Parent) -> None:
 
 def remove_parent(netlink: Netlink, parent: Parent) -> None:
     """Delete ``parent`` if it is there and this network's own."""
-    for link in links.list_links(netlink):
-        if link.name == parent.name and link.alias == parent.alias:
-            links.remove_link(netlink, link.index)
+    link = links.find_link(netlink, parent.name)
+    if link is not None and link.alias == parent.alias:
+        links.remove_link(netlink, link.index)
 
 
 def missing(kind: str, what: str) -> NotImplementedHere:

@@ -63,6 +63,12 @@ def check_create(body: CreateNetwork, networks: Iterable[Network]) -> None:
         )
 
 
+def chooses_subnet(body: CreateNetwork) -> bool:
+    """Tell whether the engine has to choose an IPv4 subnet for the network that ``body`` asks for."""
+    configs = (body.ipam.config if body.ipam is not None else None) or ()
+    return body.enable_ipv4 is not False and not any(c.subnet and ":" not in c.subnet for c in configs)
+
+
 def follow_config(body: CreateNetwork, networks: Iterable[Network]) -> CreateNetwork:
     """Return ``body`` with the settings of the network that it names in ``ConfigFrom``, if it does.
 

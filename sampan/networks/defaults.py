@@ -4,8 +4,8 @@ Pure: what the host has is handed in as ``HostView``.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Interface, IPv4Network
 from typing import Final
 
@@ -27,12 +27,16 @@ OTHER_BRIDGE: Final = "sampan0"
 
 @dataclass(frozen=True, slots=True)
 class HostView:
-    """The host's links, addresses and routes (by interface index), and the name servers it asks."""
+    """The host's links, addresses and routes (by interface index), and the name servers it asks.
+
+    ``names`` are those of links that are not in ``links``.
+    """
 
     links: Sequence[Link]
     addresses: Sequence[tuple[int, IpInterface]]
     routes: Sequence[tuple[int, IpNetwork]]
     name_servers: Sequence[IpAddress] = ()
+    names: Mapping[int, str] = field(default_factory=dict)
 
     def link(self, name: str) -> Link | None:
         """Return the link ``name``, None if there is none."""
@@ -42,18 +46,18 @@ class HostView:
         """Return the first IPv4 address of ``link``."""
         return next((a for i, a in self.addresses if i == link.index and isinstance(a, IPv4Interface)), None)
 
-    def occupied(self, but: str) -> list[tuple[IPv4Network, str]]:
-        """Return what IPv4 prefixes are in use, and by what; the link ``but`` does not count."""
-        names = {link.index: link.name for link in self.links}
+    def occupied(self, but: Collection[str]) -> list[tuple[IPv4Network, str]]:
+        """Return what IPv4 prefixes are in use, and by what; the links ``but`` do not count."""
+        names = {**self.names, **{link.index: link.name for link in self.links}}
         found = [
             (address.network, f"{address} on {names.get(index, index)}")
             for index, address in self.addresses
-            if isinstance(address, IPv4Interface) and names.get(index) != but
+            if isinstance(address, IPv4Interface) and names.get(index) not in but
         ]
         found += [
             (route, f"the route to {route} by {names.get(index, index)}")
             for index, route in self.routes
-            if isinstance(route, IPv4Network) and names.get(index) != but
+            if isinstance(route, IPv4Network) and names.get(index) not in but
         ]
         found += [
             (IPv4Network(str(server)), f"the name server {server}")
@@ -142,7 +146,7 @@ def choose_pool(config: NetworkConfig, host: HostView, bridge: str, before: Netw
         return PoolConfig(given.network, fixed or given.network, given.ip)
     if fixed is not None:
         return PoolConfig(fixed, fixed, fixed.network_address + 1)
-    taken = host.occupied(bridge)
+    taken = host.occupied({bridge})
     pools = config.default_address_pools
     if before is not None and before.pools:
         subnet = before.pools[0].subnet

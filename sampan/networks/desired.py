@@ -1,6 +1,7 @@
 """What shall be on the host now, made of the networks and sandboxes that there are. Event loop only."""
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
 from sampan.networks.config import NetworkConfig
@@ -15,7 +16,8 @@ from sampan.networks.store import NetworkStore
 
 
 class Desired:
-    """Reads the service's own ``sandboxes`` (by container) and ``broken`` (network ids, with the reason).
+    """Reads the service's own ``sandboxes`` (by container), ``broken`` (network ids, with the reason) and
+    ``pending`` (ids of networks that are not begun to be made).
 
     ``router``: the host forwarded packets before the engine needed it to.
     """
@@ -27,6 +29,7 @@ class Desired:
         plugins: NetworkPlugins,
         sandboxes: Mapping[str, Held],
         broken: Mapping[str, str],
+        pending: Collection[str],
     ) -> None:
         self.router = True
         self._store = store
@@ -34,29 +37,51 @@ class Desired:
         self._plugins = plugins
         self._sandboxes = sandboxes
         self._broken = broken
+        self._pending = pending
         self._plans: dict[str, tuple[Network, NetworkPlan]] = {}
+        self._links: Counter[str] = Counter()  # of the plans; networks may share a parent
 
     def plans(self) -> Iterator[tuple[Network, NetworkPlan]]:
         """Yield every network with its plan, which is made once: networks do not change."""
         for network in self._store.networks.values():
-            known, plan = self._plans.get(network.id, (None, NetworkPlan()))
-            if known is not network:
-                plan = self._plugins.driver_of(network).plan_network(network)
-                self._plans[network.id] = network, plan
-            yield network, plan
+            yield network, self.plan_of(network)
+
+    def plan_of(self, network: Network) -> NetworkPlan:
+        """Return the plan of ``network``; ``forget`` ends that it is kept."""
+        known, plan = self._plans.get(network.id, (None, NetworkPlan()))
+        if known is not network:
+            self.forget(network.id)
+            plan = self._plugins.driver_of(network).plan_network(network)
+            self._plans[network.id] = network, plan
+            self._links.update(plan.links)
+        return plan
+
+    def usable(self) -> Iterator[tuple[Network, NetworkPlan]]:
+        """Yield the networks that shall be on the host now, with their plans."""
+        for network, plan in self.plans():
+            if network.id not in self._broken and network.id not in self._pending:
+                yield network, plan
 
     def forget(self, network: str) -> None:
         """Forget the plan of the network with the id ``network``."""
-        self._plans.pop(network, None)
+        _, plan = self._plans.pop(network, (None, NetworkPlan()))
+        self._links.subtract(plan.links)
+        for name in plan.links:
+            if not self._links[name]:
+                del self._links[name]
 
     def bridges(self) -> list[str]:
         """Return the bridges of all networks that can be used."""
-        plans = (plan for network, plan in self.plans() if network.id not in self._broken)
-        return [bridge.name for plan in plans for bridge in plan.bridges]
+        return [bridge.name for _, plan in self.usable() for bridge in plan.bridges]
+
+    def sysctls(self) -> set[str]:
+        """Return the kernel settings that the engine and its networks want."""
+        keys = {sysctl.key for _, plan in self.usable() for sysctl in plan.sysctls}
+        return keys | {FORWARDING.key} if self._config.ip_forward else keys
 
     def firewall(self) -> list[Rule]:
         """Return all rules that the engine wants: its own, those of networks and of published ports."""
-        plans = [plan for network, plan in self.plans() if network.id not in self._broken]
+        plans = [plan for _, plan in self.usable()]
         families = {rules.FAMILY, *(family for plan in plans for family in plan.families)}
         wanted = [rule for family in rules.FAMILIES if family in families for rule in plan_base(family)]
         wanted += [rule for plan in plans for rule in plan.rules]
@@ -76,7 +101,7 @@ class Desired:
 
     def wanted(self) -> Wanted:
         """Return everything that shall be on the host now. What is coming or going is left out."""
-        networks = {n.name: plan for n, plan in self.plans() if n.id not in self._broken}
+        networks = {network.name: plan for network, plan in self.usable()}
         sandboxes = [
             WantedSandbox(f"container {held.name}", held.wiring.path, self.links_of(held))
             for held in self._sandboxes.values()
@@ -100,7 +125,10 @@ class Desired:
         return [each.plan(default_route=each is gateway) for each in usable]
 
     def owns(self, link: str) -> bool:
-        """Tell whether a link of that name is a network's or an end of an open sandbox's."""
-        if any(link in held.wiring.ports for held in self._sandboxes.values() if not held.closing):
+        """Tell whether a link of that name is a network's or an end of an open sandbox's.
+
+        One that a broken network wants counts: it may be in the way, and go.
+        """
+        if link in self._links:
             return True
-        return any(link in plan.links for network, plan in self.plans() if network.id not in self._broken)
+        return any(link in held.wiring.ports for held in self._sandboxes.values() if not held.closing)

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 from sampan.base.errors import HostFailure
@@ -25,7 +25,8 @@ _RESOLVER_SETTLE_S: Final = 0.2
 class Healing:
     """Watches the host and keeps it as ``wanted`` says; ``owns`` tells whether a link is the engine's.
 
-    ``networks`` returns all networks, for the events. Used from the event loop; what is done to the host is
+    ``networks`` returns all networks, for the events, ``settings`` the kernel settings that are wanted, and
+    ``retry`` makes the networks that could not be made. Used from the event loop; what is done to the host is
     done in the wiring thread ``thread``, behind whatever that one is doing.
     """
 
@@ -37,12 +38,16 @@ class Healing:
         wanted: Callable[[], Wanted],
         owns: Callable[[str], bool],
         networks: Callable[[], Iterable[Network]],
+        settings: Callable[[], set[str]],
+        retry: Callable[[], Awaitable[None]],
     ) -> None:
         self._host = host
         self._thread = thread
         self._events = events
         self._wanted = wanted
         self._networks = networks
+        self._settings = settings
+        self._retry = retry
         self._tasks = Tasks("healing")
         self._watch = HostWatch(self.heal, owns, host.signature)
         self._resolvers: set[str] = set()
@@ -60,11 +65,12 @@ class Healing:
 
     def forget(self, settings: Iterable[Sysctl]) -> None:
         """Watch kernel settings no longer, but for those that others want as well."""
-        others = {sysctl.key for sysctl in self._wanted().sysctls}
+        others = self._settings()
         self._watch.forget(sysctl.key for sysctl in settings if sysctl.key not in others)
 
     async def heal(self) -> bool:
         """Make the host be as it shall be; tell whether there was anything to mend."""
+        await self._retry()
         wanted = self._wanted()
         started = time.monotonic()
         try:

@@ -85,6 +85,7 @@ class HostNetworks:
         self._netlink = Netlink()
         self._namespaces.open(keep)
         self._mender = Mender(self._netlink, self._namespaces, self._firewall)
+        self._remove_leftovers({name for _, plan in plans for name in plan.links})
         broken: dict[str, str] = {}
         for network, plan in plans:
             try:
@@ -235,12 +236,18 @@ class HostNetworks:
             if not sublinks.supports(self._socket(), kind):
                 raise apply.missing(kind, f"{kind} networks")
 
+    def require_firewall(self, plan: NetworkPlan) -> None:
+        """Raise HostFailure if ``plan`` has rules that cannot be put anywhere. For any thread."""
+        if self._firewall is not None and plan.rules:
+            self._firewall.require()
+
     def create_network(self, plan: NetworkPlan, *, bridges: Sequence[str]) -> None:
         """Make everything that ``plan`` says; ``bridges`` are those of all networks.
 
-        Raises HostFailure; ``remove_network`` undoes it.
+        Raises HostFailure; ``release_network`` undoes it.
         """
         try:
+            self.require_firewall(plan)
             for bridge in plan.bridges:
                 apply.apply_bridge(self._socket(), bridge)
             for parent in plan.parents:
@@ -255,21 +262,25 @@ class HostNetworks:
         except OSError as error:
             raise HostFailure(_explain(error)) from error
 
-    def remove_network(self, plan: NetworkPlan, *, bridges: Sequence[str], families: Collection[str]) -> None:
-        """Take back ``create_network``, all of it or the part that was done.
+    def release_network(
+        self, plan: NetworkPlan, *, bridges: Sequence[str], families: Collection[str]
+    ) -> tuple[list[int], str]:
+        """Take back ``create_network``, all of it or the part that was done, but for the links.
 
-        The other networks have ``bridges`` and rules of ``families``. Raises HostFailure.
+        The other networks have ``bridges`` and rules of ``families``. Returns the links that are to be cut,
+        by index, and why rules could not be taken back ("": they were).
         """
+        found: list[int] = []
         try:
-            for bridge in plan.bridges:
-                apply.remove_bridge(self._socket(), bridge)
-            for parent in plan.parents:
-                apply.remove_parent(self._socket(), parent)
+            found = apply.release(self._socket(), plan)
             if self._firewall is not None and plan.rules:
                 self._firewall.take_back(plan.rules, families=families)
                 self._firewall.pass_foreign(bridges)
+        except HostFailure as error:
+            return found, str(error)
         except OSError as error:
-            raise HostFailure(_explain(error)) from error
+            return found, _explain(error)
+        return found, ""
 
     def _socket(self) -> Netlink:
         if self._netlink is None:
@@ -334,6 +345,20 @@ class HostNetworks:
             if link.master in masters and link.kind == "veth" and link.name not in keep:
                 with suppress(OSError):  # it goes by itself with its namespace, which was just dropped
                     links.remove_link(self._netlink, link.index)
+
+    def _remove_leftovers(self, wanted: Collection[str]) -> None:
+        """Delete the bridges of networks whose removal an engine that was killed did not finish.
+
+        One with ports is left alone: it is another engine's.
+        """
+        present = links.list_links(self._socket())
+        used = {link.master for link in present}
+        for link in present:
+            ours = link.kind == "bridge" and is_ours(link.alias)
+            if ours and link.name not in wanted and link.index not in used:
+                _log.info("remove a bridge that no network has", extra={"bridge": link.name})
+                with suppress(OSError):  # it went in this moment
+                    links.remove_link(self._socket(), link.index)
 
     def _remove_parent(self, parent: Parent) -> None:
         if self._netlink is not None:

@@ -5,6 +5,7 @@ contradict them.
 """
 
 import logging
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from ipaddress import ip_address, ip_network
 from typing import Any, Final
@@ -144,7 +145,10 @@ class NetworkStore:
         self._state = state
         self._encoder = msgspec.json.Encoder()
         rows = self._load(_NETWORKS, NetworkRow)
-        self.networks: dict[str, Network] = {key: row.network() for key, row in rows}
+        self.networks: dict[str, Network] = {}
+        self._named: defaultdict[str, list[Network]] = defaultdict(list)
+        for key, row in rows:
+            self._remember(key, row.network())
         self.sandboxes: dict[str, SandboxRow] = dict(self._load(_SANDBOXES, SandboxRow))
 
     def replace_predefined(self, networks: Sequence[Network]) -> None:
@@ -156,15 +160,36 @@ class NetworkStore:
         for network in [n for n in self.networks.values() if n.predefined and n.id not in wanted]:
             self.remove_network(network.id)
 
+    def named(self, name: str) -> list[Network]:
+        """Return the networks called ``name``."""
+        return self._named.get(name, [])
+
     def save_network(self, network: Network) -> None:
-        """Keep ``network``, also over a power cut."""
-        self.networks[network.id] = network
-        self._state.put(_NETWORKS, network.id, self._encoder.encode(NetworkRow.of(network)), durable=True)
+        """Keep ``network``; over a power cut once ``sync`` has returned."""
+        self._state.put(_NETWORKS, network.id, self._encoder.encode(NetworkRow.of(network)))
+        self._forget(network.id)
+        self._remember(network.id, network)
 
     def remove_network(self, network: str) -> None:
         """Forget the network with the id ``network``."""
-        self.networks.pop(network, None)
-        self._state.delete(_NETWORKS, network, durable=True)
+        if network in self.networks:
+            self._state.delete(_NETWORKS, network)
+            self._forget(network)
+
+    def sync(self) -> None:
+        """Wait until what was stored would survive a power cut. Blocks; for any thread."""
+        self._state.sync()
+
+    def _remember(self, key: str, network: Network) -> None:
+        self.networks[key] = network
+        self._named[network.name].append(network)
+
+    def _forget(self, key: str) -> None:
+        if (network := self.networks.pop(key, None)) is not None:
+            same = self._named[network.name]
+            same.remove(network)
+            if not same:
+                del self._named[network.name]
 
     def save_sandbox(self, row: SandboxRow) -> None:
         """Keep an open sandbox."""

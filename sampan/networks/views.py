@@ -16,7 +16,10 @@ from sampan.wire.explain import Traced
 
 
 class NetworkViews:
-    """Read-only. ``call`` runs a function in the wiring thread."""
+    """Read-only.
+
+    ``call`` runs a function in the wiring thread; ``settle`` waits for networks that are on their way.
+    """
 
     def __init__(
         self,
@@ -26,6 +29,7 @@ class NetworkViews:
         host: HostNetworks,
         find: Callable[[str], Network],
         call: Callable[..., Awaitable[Any]],
+        settle: Callable[[], Awaitable[None]],
     ) -> None:
         self.find = find
         self._desired = desired
@@ -33,6 +37,7 @@ class NetworkViews:
         self._names = names
         self._host = host
         self._call = call
+        self.settle = settle
 
     def wanted(self) -> Wanted:
         """Return everything that shall be there."""

@@ -69,7 +69,7 @@ class BridgeDriver:
     shares_mac: ClassVar[bool] = False
     publishes: ClassVar[bool] = True
     subnets: ClassVar[int] = 1
-    needs: ClassVar[tuple[str, ...]] = ()
+    needs: ClassVar[tuple[str, ...]] = ("bridge",)
 
     def check_options(self, options: Mapping[str, str], *, internal: bool) -> None:
         """Raise InvalidParameter if ``options`` are none of a bridge."""

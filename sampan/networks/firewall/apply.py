@@ -71,6 +71,11 @@ class Firewall:
             return False
         return True
 
+    def require(self) -> None:
+        """Raise HostFailure if there are no tables that rules can be added to."""
+        if self._nftables is None:
+            raise HostFailure("no firewall: this host's nftables cannot be used")
+
     def add(self, wanted: Sequence[Rule], families: Collection[str]) -> None:
         """Add the rules of one more network, which needs tables of ``families``, at once.
 

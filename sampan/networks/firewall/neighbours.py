@@ -25,6 +25,8 @@ _BASE: Final = (
     # chain, statement, reason
     ("", "set ports { type ifname; }", "the ports of containers"),
     ("", "set macs { type ifname . ether_addr; }", "the MAC address of each"),
+    ("", "set speaks { type ifname . ether_addr . ipv4_addr; }", "whose IPv4 packets each sends"),
+    ("", "set speaks6 { type ifname . ether_addr . ipv6_addr; }", "whose IPv6 packets each sends"),
     ("", "set addresses { type ifname . ipv4_addr; }", "the IPv4 addresses of each"),
     ("", "set addresses6 { type ifname . ipv6_addr; }", "the IPv6 addresses of each"),
     ("", "set claims6 { typeof iifname . @th,64,128; }", "the IPv6 addresses that each may claim"),
@@ -34,6 +36,13 @@ _BASE: Final = (
         "",
         "chain spoofing { type filter hook prerouting priority -300; policy accept; }",
         "who says he is who",
+    ),
+    # Nearly every packet ends at the first of these, with one look-up.
+    ("spoofing", "iifname . ether saddr . ip saddr @speaks accept", "its own IPv4 packets"),
+    (
+        "spoofing",
+        "meta l4proto { tcp, udp } iifname . ether saddr . ip6 saddr @speaks6 accept",
+        "its own IPv6 packets; what finds neighbours and routers is looked at below",
     ),
     ("spoofing", "iifname != @ports accept", "not a container's port"),
     ("spoofing", "iifname . ether saddr != @macs drop", "a forged MAC address"),
@@ -83,13 +92,16 @@ def plan_port(endpoint: Endpoint, owner: str, *, spoofing: bool, closed: bool) -
         members.append(Member(where, f'"{port}"{tail}', name + key, owner, reason, FAMILY))
 
     if not spoofing:
-        mac = bytes.fromhex(endpoint.mac.replace(":", ""))
-        add("macs", endpoint.mac, mac + b"\0\0", "its MAC address")
+        mac = bytes.fromhex(endpoint.mac.replace(":", "")) + b"\0\0"
+        add("macs", endpoint.mac, mac, "its MAC address")
         for interface in (*endpoint.addresses, *endpoint.extra):
             address = interface.ip
+            pair = f"{endpoint.mac} . {address}"
             if address.version == 4:
+                add("speaks", pair, mac + address.packed, "it speaks with its addresses")
                 add("addresses", str(address), address.packed, "its IPv4 address")
             elif not address.is_link_local:
+                add("speaks6", pair, mac + address.packed, "it speaks with its addresses")
                 add("addresses6", str(address), address.packed, "its IPv6 address")
                 add("claims6", f"0x{address.packed.hex()}", address.packed, "it may claim its IPv6 address")
         add("ports", "", b"", "it speaks as itself only")

@@ -1,8 +1,10 @@
 """Beside firewalls of others: they drop by default, come and go, or flush everything."""
 
 import asyncio
+import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from support.netlab import HOST_ADDRESS, OUTSIDE, OUTSIDE_ADDRESS, Lab, command,
 
 pytestmark = pytest.mark.root
 _TRIES = 20
+_WITHIN_S = 20.0  # much more than it takes: a slow machine is no failure
 
 FIREWALLD = """
 table inet firewalld {
@@ -149,3 +152,94 @@ async def test_a_host_that_was_no_router_becomes_none_for_others(tmp_path: Path)
     finally:
         command("ip", "link", "del", "lab1")
         setting.write_text(before)
+
+
+class Ufw:
+    """The real one, over settings of its own in ``folder``."""
+
+    def __init__(self, folder: Path) -> None:
+        self._binds: list[str] = []
+        for number, place in enumerate(("/etc/ufw", "/lib/ufw", "/etc/default/ufw")):
+            copy = folder / f"ufw{number}"
+            command("cp", "-a", place, str(copy))
+            self._binds.append(f"mount --bind {copy} {place}")
+        default = folder / "ufw2"  # the kernel's settings are not its business here
+        default.write_text(default.read_text() + '\nIPT_SYSCTL=""\nIPV6=no\n')
+
+    async def do(self, *words: str) -> None:
+        """Run it with ``words``; healing goes on meanwhile."""
+        script = "; ".join(("set -e", *self._binds, 'exec ufw "$@"'))
+        await asyncio.to_thread(command, "unshare", "--mount", "sh", "-c", script, "ufw", *words)
+
+
+@pytest.mark.skipif(shutil.which("ufw") is None, reason="ufw is not installed")
+@on_loop
+async def test_ufw_is_turned_on_and_reloaded(tmp_path: Path, iptables: None) -> None:
+    ufw = Ufw(tmp_path)
+    try:
+        async with lab_at(tmp_path / "lab") as lab:
+            assert await _passes(lab)
+            await ufw.do("--force", "enable")
+            assert await _passes(lab)
+            await ufw.do("reload")
+            assert await _passes(lab)
+            await lab.shut("web")
+    finally:
+        await ufw.do("--force", "disable")
+        command("sh", "-c", "nft delete table ip6 filter 2>/dev/null || true")
+
+
+@asynccontextmanager
+async def _firewalld(folder: Path) -> AsyncIterator[Callable[..., Awaitable[None]]]:
+    """Run the real one on a bus of its own; yield what asks it."""
+    bus = f"unix:path={folder}/bus"
+    environment = {**os.environ, "DBUS_SYSTEM_BUS_ADDRESS": bus}
+    configuration = folder / "bus.conf"
+    configuration.write_text(
+        f'<busconfig><type>system</type><listen>{bus}</listen><policy context="default"><allow user="*"/>'
+        '<allow own="*"/><allow send_destination="*"/><allow send_type="signal"/>'
+        '<allow send_requested_reply="true"/><allow receive_sender="*"/></policy></busconfig>'
+    )
+    daemon = ("firewalld", "--nofork", "--nopid", "--log-target", "file", "--log-file", str(folder / "log"))
+    async with AsyncExitStack() as stack:
+        for words in (("dbus-daemon", f"--config-file={configuration}", "--nofork", "--nopidfile"), daemon):
+            process = await asyncio.create_subprocess_exec(*words, env=environment)
+            stack.push_async_callback(process.wait)
+            stack.callback(process.terminate)
+            async with asyncio.timeout(_WITHIN_S):
+                while not (folder / "bus").exists():  # noqa: ASYNC110 - it tells nobody
+                    await asyncio.sleep(0.02)
+
+        async def ask(*words: str) -> None:
+            asking = await asyncio.create_subprocess_exec("firewall-cmd", "-q", *words, env=environment)
+            if await asking.wait():
+                raise OSError(f"firewall-cmd {words}: {asking.returncode}")
+
+        async with asyncio.timeout(_WITHIN_S):
+            while True:
+                with suppress(OSError):
+                    await ask("--state")
+                    break
+                await asyncio.sleep(0.1)
+        yield ask
+
+
+@pytest.mark.skipif(
+    not (shutil.which("firewalld") and shutil.which("dbus-daemon")), reason="firewalld is not installed"
+)
+@on_loop
+async def test_firewalld_is_started_and_reloaded(tmp_path: Path, iptables: None) -> None:
+    before = command("nft", "list", "tables")
+    async with lab_at(tmp_path / "lab") as lab:
+        assert await _passes(lab)
+        async with _firewalld(tmp_path) as ask:
+            assert "firewalld" in command("nft", "list", "tables")
+            assert await _passes(lab)
+            for change in ("--reload", "--complete-reload"):
+                await ask(change)
+                assert await _passes(lab)
+        assert await _passes(lab)
+        await lab.shut("web")
+    for line in command("nft", "list", "tables").splitlines():
+        if line not in before:
+            command("nft", "delete", *line.split())

@@ -215,6 +215,7 @@ async def test_containers_come_and_go_while_it_looks(tmp_path: Path) -> None:
     async with lab_at(tmp_path) as lab:
         for name in ("mine", "yours"):
             await lab.service.create_network(wire.CreateNetwork(name=name))
+        await lab.service.settle()
         before = command("nft", "list", "ruleset")
         healing = lab.service._healing
         assert healing is not None

@@ -235,9 +235,12 @@ def test_what_a_port_of_a_bridge_may_say() -> None:
     members = neighbours.plan_port(endpoint, "container web", spoofing=False, closed=True)
     assert [(member.set, member.text) for member in members] == [
         ("macs", '"veth0a1b2c3" . 02:42:ac:11:00:02'),
+        ("speaks", '"veth0a1b2c3" . 02:42:ac:11:00:02 . 172.17.0.2'),
         ("addresses", '"veth0a1b2c3" . 172.17.0.2'),
+        ("speaks6", '"veth0a1b2c3" . 02:42:ac:11:00:02 . fd00::2'),
         ("addresses6", '"veth0a1b2c3" . fd00::2'),
         ("claims6", '"veth0a1b2c3" . 0xfd000000000000000000000000000002'),
+        ("speaks", '"veth0a1b2c3" . 02:42:ac:11:00:02 . 169.254.1.2'),
         ("addresses", '"veth0a1b2c3" . 169.254.1.2'),
         ("ports", '"veth0a1b2c3"'),
         ("closed", '"veth0a1b2c3"'),

@@ -1,5 +1,6 @@
 """Leases of addresses, and the choice of a subnet."""
 
+import random
 from ipaddress import IPv4Address, IPv4Network
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from sampan.base.errors import Conflict, HostFailure, InvalidParameter
 from sampan.networks.config import DEFAULT_POOLS
 from sampan.networks.ipam.leases import Leases
-from sampan.networks.ipam.subnets import candidates, choose_subnet
+from sampan.networks.ipam.subnets import choose_subnet
 from sampan.networks.model import PoolConfig
 
 
@@ -63,16 +64,36 @@ def test_giving_back_twice_is_no_lease_more() -> None:
 
 
 def test_dockers_pools_in_order() -> None:
-    subnets = [str(subnet) for subnet in candidates(DEFAULT_POOLS)]
+    taken: list[tuple[IPv4Network, str]] = []
+    for _ in range(31):
+        taken.append((choose_subnet(DEFAULT_POOLS, taken), "another network"))
+    with pytest.raises(HostFailure, match="fully subnetted"):
+        choose_subnet(DEFAULT_POOLS, taken)
+    subnets = [str(subnet) for subnet, _ in taken]
     assert subnets[:4] == ["172.17.0.0/16", "172.18.0.0/16", "172.19.0.0/16", "172.20.0.0/16"]
     assert subnets[15:17] == ["192.168.0.0/20", "192.168.16.0/20"]
-    assert len(subnets) == 31
 
 
 def test_the_first_subnet_that_collides_with_nothing() -> None:
     occupied = [(IPv4Network("172.17.3.0/24"), "eth0"), (IPv4Network("172.18.0.0/15"), "a route")]
     assert choose_subnet(DEFAULT_POOLS, occupied) == IPv4Network("172.20.0.0/16")
     assert choose_subnet(DEFAULT_POOLS, []) == IPv4Network("172.17.0.0/16")
+
+
+def test_the_choice_is_that_of_a_look_at_each_subnet() -> None:
+    chance = random.Random(7)  # noqa: S311 - cases, no secrets
+    pools = [(IPv4Network("10.0.0.0/23"), 26), (IPv4Network("10.9.0.0/25"), 27)]
+    every = [subnet for base, length in pools for subnet in base.subnets(new_prefix=length)]
+    for _ in range(300):
+        bases = [chance.choice(every) for _ in range(chance.randrange(9))]
+        taken = [(base.supernet(new_prefix=chance.randint(21, 26)), "x") for base in bases]
+        taken += [(IPv4Network((int(base[chance.randrange(32)]), 32)), "y") for base in bases]
+        free = next((subnet for subnet in every if not any(t.overlaps(subnet) for t, _ in taken)), None)
+        if free is not None:
+            assert choose_subnet(pools, taken) == free
+        else:
+            with pytest.raises(HostFailure):
+                choose_subnet(pools, taken)
 
 
 def test_what_all_pools_collide_with_is_named() -> None:

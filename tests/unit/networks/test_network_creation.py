@@ -15,7 +15,7 @@ from sampan.base.errors import (
     NotFound,
 )
 from sampan.networks.config import DEFAULT_POOLS
-from sampan.networks.create import Surroundings, plan_create
+from sampan.networks.create import Surroundings, chooses_subnet, plan_create
 from sampan.networks.drivers import DRIVERS
 from sampan.networks.model import Endpoint, Network, PoolConfig
 from sampan.wire.networks import CreateNetwork
@@ -332,3 +332,17 @@ def test_who_may_share_a_parent() -> None:
     ):
         with pytest.raises(Forbidden, match="is already using parent interface eth0"):
             _plan(more=others, Driver=driver, Options={"parent": "eth0", **options})
+
+
+@pytest.mark.parametrize(
+    ("body", "chooses"),
+    [
+        ({}, True),
+        (_ipam({"Subnet": "10.1.0.0/24"}), False),
+        (_ipam({"Subnet": "fd00::/64"}), True),
+        (_ipam({}), True),
+        ({"EnableIPv4": False, "EnableIPv6": True}, False),
+    ],
+)
+def test_who_chooses_the_subnet(body: dict[str, Any], chooses: bool) -> None:
+    assert chooses_subnet(msgspec.convert({"Name": "mine", **body}, CreateNetwork)) is chooses

@@ -1,12 +1,13 @@
 """The rows of networks and sandboxes survive a restart."""
 
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 from sampan.base.state import StateDB
 from sampan.networks.config import NetworkConfig
 from sampan.networks.defaults import HostView, predefined
-from sampan.networks.model import Forward
+from sampan.networks.model import Forward, Network
 from sampan.networks.store import NetworkStore, PortRow, Sandbox, SandboxRow
 from sampan.wire.containers import EndpointSettings, PortBinding
 
@@ -51,4 +52,18 @@ def test_a_row_that_cannot_be_read_is_left_out(tmp_path: Path) -> None:
     state = StateDB(tmp_path / "state.db")
     state.put("sandboxes", "c", b'{"name": 5}')
     assert NetworkStore(state).sandboxes == {}
+    state.close()
+
+
+def test_networks_are_found_by_name(tmp_path: Path) -> None:
+    state = StateDB(tmp_path / "state.db")
+    store = NetworkStore(state)
+    mine = Network("a" * 64, "mine", "bridge", "")
+    store.save_network(mine)
+    assert store.named("mine") == [mine]
+    renewed = replace(mine, options={"a": "b"})
+    store.save_network(renewed)
+    assert store.named("mine") == [renewed] == NetworkStore(state).named("mine")
+    store.remove_network(mine.id)
+    assert store.named("mine") == store.named("never") == []
     state.close()
