@@ -213,15 +213,14 @@ class Lifecycle:
         for container in self._store:
             if container.row.acquired and not container.state.pid and not container.starting:
                 async with container.lock:
-                    found = await self._release(container) or found
+                    await self._release(container)
+                found = True  # also if somebody else released it meanwhile
         return found
 
-    async def _release(self, container: Container) -> bool:
-        """Release unless it was started again; its lock is held."""
-        if not container.row.acquired or container.state.pid:
-            return False
-        await self._launcher.release(container)
-        return True
+    async def _release(self, container: Container) -> None:
+        """Release unless it is released or started again by now; its lock is held."""
+        if container.row.acquired and not container.state.pid:
+            await self._launcher.release(container)
 
     async def _auto_remove(self, container: Container) -> None:
         with contextlib.suppress(NotFound, Conflict):  # somebody was faster
