@@ -13,17 +13,21 @@ def align(text: str) -> str:
     lines = [line.split("\t") for line in text.split("\n")]
     counts = {len(line) for line in lines[:-1]} if lines[-1] == [""] else {len(line) for line in lines}
     if len(counts) == 1:
-        return _align_table(lines)
+        return _align_table(lines, narrow=text.replace("…", "").isascii())
     out: list[list[str]] = [[] for _ in lines]
     _align_block(lines, 0, len(lines), 0, out)
     return "\n".join("".join(cells) for cells in out)
 
 
-def _align_table(lines: list[list[str]]) -> str:
-    """Lay out lines that all have the same number of cells, but for an empty last one."""
+def _align_table(lines: list[list[str]], *, narrow: bool) -> str:
+    """Lay out lines that all have the same number of cells, but for an empty last one.
+
+    ``narrow``: each letter takes one column of the terminal.
+    """
     rows = lines[:-1] if lines[-1] == [""] else lines
-    widths = [max(_LEAST, max(map(width, column)) + _GAP) for column in list(zip(*rows, strict=True))[:-1]]
-    out = ["".join(map(_pad, row, widths)) + row[-1] for row in rows]
+    measure, pad = (len, str.ljust) if narrow else (width, _pad)
+    widths = [max(_LEAST, max(map(measure, column)) + _GAP) for column in list(zip(*rows, strict=True))[:-1]]
+    out = ["".join(map(pad, row, widths)) + row[-1] for row in rows]
     return "\n".join(out) + "\n" * (rows is not lines)
 
 
