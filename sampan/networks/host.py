@@ -73,19 +73,21 @@ class HostNetworks:
         self,
         plans: Sequence[tuple[Network, NetworkPlan]],
         *,
+        leaving: Collection[str],
         keep: Collection[str],
         keep_links: Collection[str],
     ) -> dict[str, str]:
         """Make bridges be there as ``plans`` say, and take back what is left of other sandboxes.
 
-        ``keep`` are the namespace paths and ``keep_links`` the veths of sandboxes that live on. Returns why a
-        network (by id) cannot be used.
+        ``leaving`` are links of networks whose removal an engine that was killed did not finish, ``keep`` are
+        the namespace paths and ``keep_links`` the veths of sandboxes that live on. Returns why a network (by
+        id) cannot be used.
         """
         nft.sign_thread(self.signature)
         self._netlink = Netlink()
         self._namespaces.open(keep)
         self._mender = Mender(self._netlink, self._namespaces, self._firewall)
-        self._remove_leftovers({name for _, plan in plans for name in plan.links})
+        self._remove_leftovers({*leaving}.difference(name for _, plan in plans for name in plan.links))
         broken: dict[str, str] = {}
         for network, plan in plans:
             try:
@@ -346,16 +348,10 @@ class HostNetworks:
                 with suppress(OSError):  # it goes by itself with its namespace, which was just dropped
                     links.remove_link(self._netlink, link.index)
 
-    def _remove_leftovers(self, wanted: Collection[str]) -> None:
-        """Delete the bridges of networks whose removal an engine that was killed did not finish.
-
-        One with ports is left alone: it is another engine's.
-        """
-        present = links.list_links(self._socket())
-        used = {link.master for link in present}
-        for link in present:
-            ours = link.kind == "bridge" and is_ours(link.alias)
-            if ours and link.name not in wanted and link.index not in used:
+    def _remove_leftovers(self, names: Collection[str]) -> None:
+        """Delete those of ``names`` that are bridges with the engine's mark."""
+        for link in links.list_links(self._socket()) if names else ():
+            if link.name in names and link.kind == "bridge" and is_ours(link.alias):
                 _log.info("remove a bridge that no network has", extra={"bridge": link.name})
                 with suppress(OSError):  # it went in this moment
                     links.remove_link(self._socket(), link.index)

@@ -220,6 +220,9 @@ class Segments(NetworkCore):
                 await self._plugins.remove(network)
             if stored and plan.parents:  # of these nobody would know any more after a restart
                 await wait_for([self._take_off(network, plan)])
+            going = stored and bool(plan.bridges) and network.id not in self._pending
+            if going:
+                self._store.save_leaving(plan.links)
             self._store.remove_network(network.id)
         finally:
             self._broken.pop(network.id, None)
@@ -227,7 +230,7 @@ class Segments(NetworkCore):
         self._pools.pop(network.id, None)
         self._desired.forget(network.id)
         self._names.drop(network.id)
-        if stored and plan.bridges and network.id not in self._pending:
+        if going:
             self._take_off(network, plan)
 
     def _take_off(self, network: Network, plan: NetworkPlan) -> asyncio.Task[None]:
@@ -242,7 +245,7 @@ class Segments(NetworkCore):
             bridges=[name for name in self._desired.bridges() if name not in plan.links],
             families={family for other in others for family in other.families},
         )
-        task = self._tasks.begin(self._cut(network, released), name=f"take off network {network.name}")
+        task = self._tasks.begin(self._cut(network, plan, released), name=f"take off network {network.name}")
         for name in plan.links:
             self._leaving[name] = task
         task.add_done_callback(partial(self._gone, plan.links))
@@ -273,7 +276,9 @@ class Segments(NetworkCore):
             if self._leaving.get(name) is task:
                 del self._leaving[name]
 
-    async def _cut(self, network: Network, released: asyncio.Future[tuple[list[int], str]]) -> None:
+    async def _cut(
+        self, network: Network, plan: NetworkPlan, released: asyncio.Future[tuple[list[int], str]]
+    ) -> None:
         indexes, complaint = await asyncio.shield(released)
         if complaint:  # somebody took a part of it away, or it was never made
             _log.info("rules are renewed", extra={"network": network.name, "error": complaint})
@@ -281,6 +286,7 @@ class Segments(NetworkCore):
         if indexes:
             self._cutter = self._cutter or DedicatedThread("links")
             await self._cutter.call(apply.cut_links, indexes)
+        self._store.forget_leaving(plan.links)
 
     def _close_segments(self) -> None:
         """Let go of the host, when nothing is on its way any more."""

@@ -77,9 +77,11 @@ class NetworksService(Sandboxes):
         self._broken |= await thread.call(
             self._host.open,
             list(self._desired.plans()),
+            leaving=self._store.leaving(),
             keep={str(held.wiring.path) for held in live},
             keep_links={port for held in live for port in held.wiring.ports},
         )
+        self._store.forget_leaving(self._store.leaving())
         await self._put_firewall(thread)
         self._healing = Healing(
             self._host,

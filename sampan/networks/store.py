@@ -6,7 +6,7 @@ contradict them.
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import ip_address, ip_network
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ _log = logging.getLogger(__name__)
 _NETWORKS: Final = "networks"
 _SANDBOXES: Final = "sandboxes"
 _HOST: Final = "network_host"
+_LEAVING: Final = "network_links_leaving"
 VERSION: Final = 1
 
 
@@ -175,6 +176,20 @@ class NetworkStore:
         if network in self.networks:
             self._state.delete(_NETWORKS, network)
             self._forget(network)
+
+    def save_leaving(self, links: Iterable[str]) -> None:
+        """Remember that ``links`` of a network that is kept no more are to go."""
+        for link in links:
+            self._state.put(_LEAVING, link, b"")
+
+    def forget_leaving(self, links: Iterable[str]) -> None:
+        """Forget ``links``: they are gone."""
+        for link in links:
+            self._state.delete(_LEAVING, link)
+
+    def leaving(self) -> set[str]:
+        """Return the names of links whose going no engine has seen to the end."""
+        return set(self._state.load(_LEAVING))
 
     def sync(self) -> None:
         """Wait until what was stored would survive a power cut. Blocks; for any thread."""

@@ -1,5 +1,6 @@
 """Prunes: planned first, exactly that removed; killed in the middle, each thing is whole or gone."""
 
+import re
 import subprocess
 from collections.abc import Iterator
 from unittest.mock import ANY
@@ -80,7 +81,7 @@ def test_containers_that_would_go_free_what_they_hold(full: Daemon) -> None:
     assert {"writer", "runs", "new", "lonely", "busybox:latest", "data:1", "made:1"} < set(planned)
     assert sorted(kind for kind, _ in planned.values()).count("volume") == 1  # the anonymous one
     said = dry_run(full, "system", "prune", "-a", "--volumes", answer="y\n").stdout
-    assert "Total reclaimed space: 1" in said
+    assert re.search(r"^Total reclaimed space: [1-9]", said, re.MULTILINE)
     assert names(client) == {"vol"}
     assert check(full) == []
     client.close()
