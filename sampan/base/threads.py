@@ -25,7 +25,11 @@ async def blocking(call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -
     A system call cannot be recalled: when the caller is cancelled, the call is waited out before
     ``CancelledError`` goes on, so undo steps never race with it.
     """
-    future = asyncio.get_running_loop().run_in_executor(_pool, lambda: call(*args, **kwargs))
+    return await waited_out(asyncio.get_running_loop().run_in_executor(_pool, lambda: call(*args, **kwargs)))
+
+
+async def waited_out(future: asyncio.Future[T]) -> T:
+    """Return the result of a call in a thread; a cancellation goes on once the call has ended."""
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:

@@ -11,6 +11,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, ParamSpec, TypeVar
 
+from sampan.base.threads import waited_out
 from sampan.kernel import namespaces
 
 P = ParamSpec("P")
@@ -58,13 +59,7 @@ class DedicatedThread:
         Cancelling the caller waits the call out: a system call cannot be recalled, and undo steps must not
         race with it.
         """
-        future = self.begin(call, *args, **kwargs)
-        try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            if not future.done():
-                await asyncio.wait([future])
-            raise
+        return await waited_out(self.begin(call, *args, **kwargs))
 
     def begin(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
         """Give ``call`` to the thread now, and return the future of its result to the event loop.

@@ -7,7 +7,16 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import AsyncIterator, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Collection,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
@@ -208,21 +217,15 @@ class StorageService:
         if self.exists(chain_id):
             TarReader(tar).drain()
             return Applied(self._usage(chain_id).size, 0)
-        key = f"{LAYER_WORK}{os.urandom(8).hex()}"
-        try:
-            with _translated(f"unpack layer {chain_id}"):
-                self.driver.prepare(key, parent)
-                with underlying(self.driver, key) as steps:
-                    applied = unpack(steps, tar)
-                faults.point("storage.apply")
-                try:
-                    self.driver.commit(chain_id, key)
-                except SnapshotExists:
-                    self._remove(key)
-        except BaseException:
-            self._discard(key)
-            raise
-        return applied
+
+        def commit(key: str) -> None:
+            faults.point("storage.apply")
+            try:
+                self.driver.commit(chain_id, key)
+            except SnapshotExists:
+                self._remove(key)
+
+        return self._unpack(chain_id, parent, tar, commit)
 
     def rebuild(self, chain_id: str, parent: str | None, tar: Source) -> Applied:
         """Unpack ``tar`` as ``apply``, in place of a snapshot ``chain_id``, which may be damaged.
@@ -232,18 +235,30 @@ class StorageService:
         """
         if not self.exists(chain_id) or not isinstance(self.driver, Replaces):
             return self.apply(chain_id, parent, tar)
+        driver = self.driver
+
+        def replace(key: str) -> None:
+            faults.point("storage.rebuild")
+            driver.replace(chain_id, key)
+
+        applied = self._unpack(chain_id, parent, tar, replace)
+        self._measured.pop(chain_id, None)
+        return applied
+
+    def _unpack(
+        self, chain_id: str, parent: str | None, tar: Source, finish: Callable[[str], None]
+    ) -> Applied:
+        """Unpack ``tar`` over ``parent`` into an active snapshot, whose key ``finish`` is called with."""
         key = f"{LAYER_WORK}{os.urandom(8).hex()}"
         try:
             with _translated(f"unpack layer {chain_id}"):
                 self.driver.prepare(key, parent)
                 with underlying(self.driver, key) as steps:
                     applied = unpack(steps, tar)
-                faults.point("storage.rebuild")
-                self.driver.replace(chain_id, key)
+                finish(key)
         except BaseException:
             self._discard(key)
             raise
-        self._measured.pop(chain_id, None)
         return applied
 
     def flush(self) -> None:

@@ -6,8 +6,8 @@ limit is that of the subvolume's quota group, and counts what the image brought 
 
 import errno
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
@@ -23,16 +23,14 @@ from sampan.kernel.btrfs import (
     snapshot,
     subvolume_id,
 )
-from sampan.kernel.fs import exchange, remove_tree
-from sampan.kernel.mount import Mount
+from sampan.kernel.fs import remove_tree
 from sampan.storage.catalogue import Record
-from sampan.storage.driver import NO_OPTIONS, Kind
-from sampan.storage.drivers.whole import WholeTrees
+from sampan.storage.driver import NO_OPTIONS
+from sampan.storage.drivers.folders import TREE, TreeFolders
 from sampan.storage.options import size_option
-from sampan.storage.tree import opened
 
 
-class Btrfs(WholeTrees):
+class Btrfs(TreeFolders):
     """The driver ``btrfs``; see the module, and ``SnapshotDriver`` for its contract."""
 
     name: ClassVar[str] = "btrfs"
@@ -56,36 +54,23 @@ class Btrfs(WholeTrees):
         if size < self._least:
             raise InvalidParameter(f"btrfs: storage size cannot be less than {self._least}")
 
-    def mounts(self, key: str) -> Sequence[Mount]:
-        record = self._catalogue.find(key)
-        options = ("bind", "ro") if record.kind is Kind.VIEW else ("bind",)
-        return [Mount("none", self._tree(record), self._catalogue.path(key, "merged"), options)]
-
-    def replace(self, name: str, key: str) -> None:
-        self._catalogue.find(name)
-        exchange(self._catalogue.path(name, "tree"), self._catalogue.path(key, "tree"))
-        self.remove(key)
-
-    def discard(self, name: str) -> None:
-        self._catalogue.remove(name, force=True)
-
     def status(self) -> list[tuple[str, str]]:
         return [("Btrfs", "")]
 
     def _make(self, new: str, record: Record, size: int) -> Record:
-        tree = os.path.join(new, "tree")
+        tree = os.path.join(new, TREE)
         if record.parent is None:
             create_subvolume(tree)
             os.chmod(tree, 0o755)  # noqa: S103 - a root directory, whatever the umask
         else:
-            snapshot(self._catalogue.path(record.parent, "tree"), tree)
+            snapshot(self._catalogue.path(record.parent, TREE), tree)
         if size:
             enable_quota(tree)
             limit_subvolume(tree, size)
         return Record(record.key, record.kind, record.parent, size=size)
 
     def _dispose(self, path: str) -> None:
-        tree = os.path.join(path, "tree")
+        tree = os.path.join(path, TREE)
         if is_subvolume(tree):
             number = subvolume_id(tree)
             try:
@@ -97,11 +82,3 @@ class Btrfs(WholeTrees):
             with suppress(OSError):
                 forget_quota(path, number)
         remove_tree(path)
-
-    @contextmanager
-    def _opened(self, record: Record) -> Iterator[int]:
-        with opened(self._tree(record)) as fd:
-            yield fd
-
-    def _tree(self, record: Record) -> str:
-        return self._catalogue.path(self._source(record).key, "tree")

@@ -8,6 +8,7 @@ For the rest see ``whole``.
 """
 
 import os
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import ClassVar, Final
@@ -28,24 +29,24 @@ class OwnFilesystem(WholeTrees):
 
     # --- what a driver fills in ---
 
+    @abstractmethod
     def _filesystem(self, record: Record, target: str, *, readonly: bool) -> Mount:
         """Return the mount that shows the file system of ``record`` at ``target``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _fresh_source(self) -> str:
         """Return a source that nothing has or ever had."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _create_source(self, source: str, parent: Record | None, size: int) -> int:
         """Make ``source``, a copy of the parent's or new; return its size, 0 if it has none of its own.
 
         In one without a parent, the caller makes the root directory.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def _destroy_source(self, source: str) -> None:
         """Remove ``source``; one that was not even made is no error."""
-        raise NotImplementedError
 
     def _bring_up(self, record: Record) -> None:
         """Make the mount of ``record`` possible."""

@@ -14,6 +14,7 @@ would add nothing. A limited snapshot's directory is a project of its own (stora
 
 import os
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
@@ -35,7 +36,7 @@ from sampan.storage.tree import measure, opened
 _DIGITS: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
-class Stacked:
+class Stacked(ABC):
     """The base of the stacking drivers; see the module for the layout, ``SnapshotDriver`` for the rest."""
 
     name: ClassVar[str]
@@ -61,13 +62,13 @@ class Stacked:
         if self._size:
             self.check_size(self._size)
 
+    @abstractmethod
     def writable(self, target: str, lowers: Sequence[str], upper: str, work: str) -> Mount:
         """Return the mount of ``upper`` over ``lowers`` (uppermost first, at least one) at ``target``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def readonly(self, target: str, layers: Sequence[str]) -> Mount:
         """Return the read-only mount of ``layers`` (uppermost first) at ``target``: a bind if it is one."""
-        raise NotImplementedError
 
     def check_size(self, size: int) -> None:
         self._projects.check()

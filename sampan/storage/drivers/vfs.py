@@ -5,24 +5,22 @@ with the original, and only the directories are made anew.
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from sampan.kernel.fs import exchange, remove_tree
-from sampan.kernel.mount import Mount
+from sampan.kernel.fs import remove_tree
 from sampan.storage.backing import backing_filesystem
 from sampan.storage.catalogue import Record
 from sampan.storage.copy import copy_tree
-from sampan.storage.driver import NO_OPTIONS, Kind
-from sampan.storage.drivers.whole import WholeTrees
+from sampan.storage.driver import NO_OPTIONS
+from sampan.storage.drivers.folders import TREE, TreeFolders
 from sampan.storage.options import SIZE_HELP, size_option
 from sampan.storage.projects import Projects
 from sampan.storage.tree import opened
 
 
-class Vfs(WholeTrees):
+class Vfs(TreeFolders):
     """The driver ``vfs``; see the module, and ``SnapshotDriver`` for its contract."""
 
     name: ClassVar[str] = "vfs"
@@ -44,23 +42,10 @@ class Vfs(WholeTrees):
     def check_size(self, size: int) -> None:
         self._projects.check()
 
-    def mounts(self, key: str) -> Sequence[Mount]:
-        record = self._catalogue.find(key)
-        options = ("bind", "ro") if record.kind is Kind.VIEW else ("bind",)
-        return [Mount("none", self._tree(record), self._catalogue.path(key, "merged"), options)]
-
     def commit(self, name: str, key: str) -> None:
         project = self._catalogue.find(key).project
         super().commit(name, key)
         self._projects.release(project)
-
-    def replace(self, name: str, key: str) -> None:
-        self._catalogue.find(name)
-        exchange(self._catalogue.path(name, "tree"), self._catalogue.path(key, "tree"))
-        self.remove(key)
-
-    def discard(self, name: str) -> None:
-        self._catalogue.remove(name, force=True)
 
     def status(self) -> list[tuple[str, str]]:
         return [("Backing Filesystem", backing_filesystem(self._root))]
@@ -70,21 +55,13 @@ class Vfs(WholeTrees):
         if size:
             project = self._projects.limit(new, size)
             kept = Record(record.key, record.kind, record.parent, project=project, size=size)
-        tree = os.path.join(new, "tree")
+        tree = os.path.join(new, TREE)
         os.mkdir(tree, 0o755)
         if record.parent is not None:
-            with opened(self._catalogue.path(record.parent, "tree")) as old, opened(tree) as copy:
+            with opened(self._catalogue.path(record.parent, TREE)) as old, opened(tree) as copy:
                 copy_tree(old, copy)
         return kept
 
     def _dispose(self, path: str) -> None:
         self._projects.release_of(path)
         remove_tree(path)
-
-    @contextmanager
-    def _opened(self, record: Record) -> Iterator[int]:
-        with opened(self._tree(record)) as fd:
-            yield fd
-
-    def _tree(self, record: Record) -> str:
-        return self._catalogue.path(self._source(record).key, "tree")

@@ -11,6 +11,7 @@ than the copy need not be read.
 """
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -25,7 +26,7 @@ from sampan.storage.options import check_options
 from sampan.storage.tree import measure
 
 
-class WholeTrees:
+class WholeTrees(ABC):
     """The base of the drivers with complete trees; see the module, ``SnapshotDriver`` for the contract."""
 
     name: ClassVar[str]
@@ -43,28 +44,28 @@ class WholeTrees:
 
     # --- what a driver fills in ---
 
+    @abstractmethod
     def _make(self, new: str, record: Record, size: int) -> Record:
         """Make the tree of the active ``record``, in its directory ``new``; return the record to keep.
 
         It is a copy of the parent's, or empty and root's with mode 0755.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def _dispose(self, path: str) -> None:
         """Remove a snapshot's directory and its tree, which may be half there."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _opened(self, record: Record) -> AbstractContextManager[int]:
         """Yield a descriptor of the root of the tree of ``record``, active, view or committed."""
-        raise NotImplementedError
 
+    @abstractmethod
     def mounts(self, key: str) -> Sequence[Mount]:
         """See ``SnapshotDriver.mounts``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def check_size(self, size: int) -> None:
         """See ``SnapshotDriver.check_size``."""
-        raise NotImplementedError
 
     # --- what all have in common ---
 
