@@ -11,10 +11,10 @@ import select
 import socket
 from asyncio.trsock import TransportSocket
 from collections.abc import Callable, Coroutine
-from contextlib import aclosing, closing
+from contextlib import aclosing, closing, suppress
 from typing import Any, Final, Protocol, cast
 
-from sampan.api.body import EMPTY, Body
+from sampan.api.body import EMPTY, Body, BodyTruncated
 from sampan.api.hijack import Hijacked
 from sampan.api.http1 import LAST_CHUNK, MAX_HEAD, BadRequest, ChunkedDecoder, Head, chunk, parse_head
 from sampan.api.response import Answer, FileResponse, Hijack, Response, StreamResponse
@@ -27,6 +27,7 @@ _log = logging.getLogger(__name__)
 _AHEAD: Final = 1 << 16  # bytes of further requests that are read while one is answered
 _HEAD_TIMEOUT_S: Final = 60.0
 _LINGER_S: Final = 2.0
+_REST: Final = 1 << 18  # bytes of a body that are read although nobody wants them, as Go's server does
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _HANDSHAKE: Final = 0x16  # with which a client begins that speaks TLS (RFC 8446, 5.1)
 _END_OF_HEAD: Final = b"\r\n\r\n"
@@ -327,6 +328,7 @@ class Connection(asyncio.Protocol):
             elif isinstance(answer, FileResponse):
                 await self._send(head, answer)
             else:
+                await self._take_rest()
                 self._write_response(head, answer)
                 await self._drain()
         except ConnectionError:
@@ -340,6 +342,16 @@ class Connection(asyncio.Protocol):
         else:
             self._end(head)
             self._serve()
+
+    async def _take_rest(self) -> None:
+        """Read the rest of a short body before the answer: Go's client takes an early one for a break."""
+        if (body := self._body) is None or self._expects or self._left > _REST:
+            return
+        left = _REST
+        with suppress(TimeoutError, BodyTruncated):
+            async with asyncio.timeout(_LINGER_S):
+                while left > 0 and (piece := await body.read()):
+                    left -= len(piece)
 
     def _write_response(self, head: Head, answer: Response) -> None:
         out = self._app.head(answer, len(answer.body), close=not self._stays(head))

@@ -42,7 +42,10 @@ _UNLIMITED: Final = {
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
-    """The part of the daemon's settings that it shows; ``pools``: (base, size) of default-address-pools."""
+    """The part of the daemon's settings that it shows; empty ones are as the host has them.
+
+    ``pools``: (base, size) of default-address-pools.
+    """
 
     id: str
     data_root: str
@@ -53,6 +56,7 @@ class EngineSettings:
     default_runtime: str
     init_path: str
     no_new_privileges: bool
+    cgroupns_mode: str
     seccomp_profile: str
     pools: Sequence[tuple[str, int]]
     warnings: Sequence[str]
@@ -216,7 +220,7 @@ class System:
             options.append(f"name=seccomp,profile={settings.seccomp_profile or 'builtin'}")
         if facts.selinux:
             options.append("name=selinux")
-        if facts.cgroup_namespaces:
+        if facts.cgroup_namespaces and (settings.cgroupns_mode or facts.cgroupns_mode) == "private":
             options.append("name=cgroupns")
         if settings.no_new_privileges:
             options.append("name=no-new-privileges")

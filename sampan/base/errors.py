@@ -44,3 +44,10 @@ class Unavailable(EngineError):
 
 class HostFailure(EngineError):
     """The kernel, the disk or the OCI runtime refused a well-formed request (HTTP 500, not a bug of ours)."""
+
+
+def prefixed(prefix: str, error: EngineError) -> EngineError:
+    """Return an error of the same kind as ``error`` whose message says ``prefix`` first."""
+    kind = next(kind for kind in type(error).__mro__ if kind.__module__ == __name__)
+    made: EngineError = kind(f"{prefix}: {error}")
+    return made

@@ -7,6 +7,7 @@ from sampan.base.errors import InvalidParameter
 
 _RTMIN: Final = 34
 _RTMAX: Final = 64
+_INT_END: Final = 1 << 63
 _NUMBERS: dict[str, int] = {
     name[3:]: int(getattr(signal, name))
     for name in dir(signal)
@@ -28,6 +29,8 @@ def parse_signal(text: str) -> int:
         number = int(text)
         if 0 < number <= _RTMAX:
             return number
+        if 0 < number < _INT_END:
+            raise InvalidParameter(f"the linux daemon does not support signal {number}")
     elif name in _NUMBERS:
         return _NUMBERS[name]
     raise InvalidParameter(f"invalid signal: {text}")

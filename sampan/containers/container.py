@@ -163,7 +163,7 @@ class Container:
         """Raise NotRunning, IsPaused or IsRestarting unless a process lives that can serve ``purpose``."""
         status = self.state.status
         if status is Status.PAUSED:
-            raise IsPaused(self.id, purpose)
+            raise IsPaused(self.name, purpose)
         if status is Status.RESTARTING:
             raise IsRestarting(self.id)
         if status is not Status.RUNNING:

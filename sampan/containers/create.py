@@ -7,7 +7,6 @@ from typing import Final
 import msgspec
 
 from sampan.base.errors import InvalidParameter
-from sampan.base.ids import short_id
 from sampan.base.signals import parse_signal
 from sampan.wire.containers import ContainerConfig, CreateContainer, HostConfig, LogConfig, Ulimit
 
@@ -51,7 +50,7 @@ def merge_config(user: ContainerConfig, image: ContainerConfig) -> ContainerConf
     merged.user = user.user or image.user
     merged.working_dir = user.working_dir or image.working_dir
     merged.exposed_ports = {**(image.exposed_ports or {}), **(user.exposed_ports or {})} or user.exposed_ports
-    merged.volumes = {**(image.volumes or {}), **(user.volumes or {})} or user.volumes
+    merged.volumes = {**(image.volumes or {}), **(user.volumes or {})} or None
     merged.labels = {**(image.labels or {}), **(user.labels or {})}
     for entry in user.env or []:
         if not entry or entry.startswith("=") or "\0" in entry:
@@ -78,8 +77,6 @@ def merge_config(user: ContainerConfig, image: ContainerConfig) -> ContainerConf
         raise InvalidParameter("no command specified")
     if merged.stop_signal:
         parse_signal(merged.stop_signal)
-    if merged.stop_timeout is not None and merged.stop_timeout < -1:
-        raise InvalidParameter(f"invalid stop timeout: {merged.stop_timeout}")
     return merged
 
 
@@ -129,11 +126,6 @@ def fill_host_config(host: HostConfig, defaults: Defaults) -> HostConfig:
     if host.auto_remove and filled.restart_policy.name != "no":
         raise InvalidParameter("can't create 'AutoRemove' container with restart policy")
     return filled
-
-
-def default_hostname(config: ContainerConfig, container_id: str) -> str:
-    """Return the hostname asked for, or the short id."""
-    return config.hostname or short_id(container_id)
 
 
 def check_network_mode(config: ContainerConfig, host: HostConfig) -> None:

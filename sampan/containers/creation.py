@@ -1,15 +1,16 @@
 """Making a container from a create request: checks, names, mounts, volumes, and the row at last."""
 
 import contextlib
+import os
 import time
 from collections.abc import Sequence
 
 import msgspec
 
-from sampan.base.errors import InvalidParameter, NotFound
+from sampan.base.errors import EngineError, InvalidParameter, NotFound, prefixed
 from sampan.base.events import EventBus
 from sampan.base.faults import point
-from sampan.base.ids import new_id
+from sampan.base.ids import new_id, short_id
 from sampan.base.threads import blocking
 from sampan.base.undo import Undo
 from sampan.containers.container import Container, Mounted, Row
@@ -17,7 +18,6 @@ from sampan.containers.create import (
     Defaults,
     as_list,
     check_network_mode,
-    default_hostname,
     fill_host_config,
     merge_config,
     split_body,
@@ -36,6 +36,7 @@ from sampan.kernel.host import HostFacts
 from sampan.networks.service import NetworksService
 from sampan.runtime.checks import check_host_config
 from sampan.runtime.mounts import READONLY_PATHS, masked_paths
+from sampan.runtime.namespaces import container_of
 from sampan.storage.service import StorageService
 from sampan.volumes.filters import ANONYMOUS_LABEL
 from sampan.volumes.service import VolumesService
@@ -95,11 +96,15 @@ class Creation:
             await blocking(self._storage.check_options, host.storage_opt)
         check_policy(host.restart_policy)
         check_network_mode(config, host)
+        self._fix_containers(host)
         warnings = check_host_config(config, host, self._facts)
         for destination, text in (host.tmpfs or {}).items():
             parse_tmpfs(destination, text)
         async with Undo() as undo:
             container_id = new_id()
+            if not config.hostname:
+                on_host = host.network_mode == "host"
+                config.hostname = os.uname().nodename if on_host else short_id(container_id)
             chosen = check_name(name) if name else invent_name(self._store.names())
             self._store.reserve(chosen, container_id)
             undo.add(self._store.release, chosen, container_id)
@@ -125,21 +130,27 @@ class Creation:
                 for number, entry in enumerate(row.mounts)
             ]
             for link in () if self._launcher.by_name(container) else host.links or ():
-                self._store.find(split_link(link)[0])
+                name = split_link(link)[0]
+                try:
+                    self._store.find(name)
+                except EngineError as error:
+                    raise prefixed(f"could not get container for {name}", error) from error
             if not host.network_mode.startswith("container:"):
-                self._networks.check(self._launcher.sandbox_request(container, links=False))
-            else:
-                self._store.find(host.network_mode.partition(":")[2])
+                self._networks.check(self._launcher.sandbox_request(container, links=False), may_lack=True)
             log_target(container, self._launcher.folder(container_id))
             for entry in row.mounts:
                 if entry.point.type == "volume":
                     await self._make_volume(entry, undo)
             point("containers.create.save")
-            if not config.hostname and not host.network_mode.startswith("container:"):
-                config.hostname = default_hostname(config, container_id)
             await self._store.add(container)
         self._events.publish("container", "create", container.id, container.attributes())
         return CreatedContainer(container.id, warnings)
+
+    def _fix_containers(self, host: HostConfig) -> None:
+        """Name the containers whose namespaces are joined by their ids: those stay. Raises NotFound."""
+        for field in ("network_mode", "ipc_mode", "pid_mode"):
+            if (name := container_of(getattr(host, field))) is not None:
+                setattr(host, field, f"container:{self._store.find(name).id}")
 
     def _row(
         self,
@@ -172,7 +183,7 @@ class Creation:
             if not name:
                 raise InvalidParameter("volumes-from specification cannot be an empty string")
             if mode not in ("", "ro", "rw", "z", "Z"):
-                raise InvalidParameter(f'invalid mode for volumes-from: "{mode}"')
+                raise InvalidParameter(f"invalid mode: {mode}")
             for entry in self._store.find(name).row.mounts:
                 mounts.append(read_only(entry) if mode == "ro" else entry)  # noqa: PERF401 - find may raise
         return mounts

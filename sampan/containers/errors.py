@@ -43,7 +43,7 @@ class LayersLost(Conflict):
 
 class IsPaused(Conflict):
     def __init__(self, container: str, purpose: str) -> None:
-        super().__init__(f"container {container} is paused, unpause the container before {purpose}")
+        super().__init__(f"Container {container} is paused, unpause the container before {purpose}")
 
 
 class IsRestarting(Conflict):

@@ -19,7 +19,7 @@ from sampan.base.threads import blocking
 from sampan.base.undo import Undo
 from sampan.containers import links as links_of
 from sampan.containers.container import Container, Mounted
-from sampan.containers.create import Defaults, default_hostname
+from sampan.containers.create import Defaults
 from sampan.containers.errors import IsRestarting, LayersLost
 from sampan.containers.idmap import plan_idmap
 from sampan.containers.mounts import parse_tmpfs
@@ -213,6 +213,8 @@ class Launcher:
         if mode.startswith("container:"):
             other = self._joined(mode, container, "network")
             self._share_files(other, container)
+            row.config.hostname = other.row.config.hostname
+            row.config.domainname = other.row.config.domainname
             row.network = NetworkSettings()
             if other.row.host.network_mode == "host":
                 return None
@@ -259,7 +261,7 @@ class Launcher:
         return SandboxRequest(
             container=container.id,
             name=container.name,
-            hostname=default_hostname(config, container.id),
+            hostname=config.hostname,
             domainname=config.domainname,
             mode=host.network_mode,
             endpoints=row.endpoints,
@@ -392,7 +394,7 @@ class Launcher:
                 *(row.config.env or []),
             ],
             rootfs=rootfs,
-            hostname=default_hostname(row.config, container.id),
+            hostname=row.config.hostname,
             domainname=row.config.domainname,
             netns=netns,
             ipcns=self._namespace(row.host.ipc_mode, container, "ipc"),

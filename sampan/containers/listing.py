@@ -119,7 +119,7 @@ def check_filters(filters: Filters) -> None:
             raise InvalidParameter(f"invalid filter 'exited={code}'")
     for value in filters.get("is-task", ()):
         if value.lower() not in {"true", "false", "1", "0", "t", "f"}:
-            raise InvalidParameter(f"invalid filter 'is-task={value}'")
+            raise InvalidParameter(f"invalid filter 'is-task=[{value}]'")
 
 
 def select(

@@ -217,7 +217,7 @@ def merge_tmpfs(options: Iterable[str]) -> list[str]:
 def parse_tmpfs(destination: str, text: str) -> list[str]:
     """Check one entry of HostConfig.Tmpfs and return its mount options."""
     if not destination.startswith("/"):
-        raise _invalid("tmpfs", f"invalid mount path: '{destination}' mount path must be absolute")
+        raise InvalidParameter(f"invalid mount path: '{destination}' mount path must be absolute")
     if posixpath.normpath(destination) in ("/", "//"):
         raise _invalid("tmpfs", "invalid specification: destination can't be '/'")
     return merge_tmpfs([*DEFAULT_TMPFS_OPTIONS, *(word for word in text.split(",") if word)])
@@ -253,12 +253,11 @@ def plan_mounts(
     for entry in inherited:
         planned.setdefault(entry.point.destination, entry)
     for destination in image_volumes:
-        mount, _ = parse_bind(destination) if ":" not in destination else (Mount(), "")
-        if not mount.target:
+        if not destination or ":" in destination:
             raise InvalidParameter(f"invalid volume specification: '{destination}'")
-        clean = posixpath.normpath(destination)
-        if clean not in planned:
-            planned[clean] = _mounted(mount, volume_path)
+        mount, _ = parse_bind(f"/{destination.lstrip('/')}")  # Docker takes it without its slash, too
+        entry = _mounted(mount, volume_path)
+        planned.setdefault(entry.point.destination, entry)
     return sorted(planned.values(), key=lambda entry: entry.point.destination.count("/"))
 
 

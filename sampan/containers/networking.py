@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from typing import Final
 
-from sampan.base.errors import EngineError, Forbidden, InvalidParameter
+from sampan.base.errors import EngineError, Forbidden, InvalidParameter, NotFound
 from sampan.containers.container import Container, Status
 from sampan.containers.launch import Launcher
 from sampan.containers.store import ContainerStore
 from sampan.networks import liveports
 from sampan.networks.errors import AlreadyConnected, NotConnected
+from sampan.networks.model import PREDEFINED
 from sampan.networks.service import NetworksService
 from sampan.wire.containers import EndpointSettings, HostConfig, PortMap
 
@@ -29,8 +30,17 @@ def wanted_endpoints(
     """Return the attachments that a create request asks for, by the names of the networks.
 
     The network of the mode is one of them, unless that is only the default and others are given. Legacy links
-    belong to the endpoint where the mode is a network of the user's. Raises NotFound, InvalidParameter.
+    belong to the endpoint where the mode is a network of the user's. A network that is not there (yet) is
+    missed by the start only. Raises InvalidParameter.
     """
+
+    def known(name: str) -> tuple[str, str]:
+        try:
+            network = networks.find(name)
+        except NotFound:
+            return name, ""
+        return network.name, network.id
+
     mode = host.network_mode
     if mode.startswith("container:"):
         return {}
@@ -38,22 +48,22 @@ def wanted_endpoints(
         raise InvalidParameter(
             "conflicting options: cannot attach both user-defined and non-user-defined network-modes"
         )
-    main = networks.find(mode)
+    main, main_id = known(mode)
     wanted: dict[str, EndpointSettings] = {}
-    if not given or main.name != "bridge":
-        wanted[main.name] = EndpointSettings(network_id=main.id)
+    if not given or main != "bridge":
+        wanted[main] = EndpointSettings(network_id=main_id)
     for name, settings in given.items():
-        network = main if name == "default" else networks.find(name)
-        wanted[network.name] = _only_wanted(settings, network.id)
-    if main.name in wanted:
-        endpoint = wanted[main.name]
+        full, network_id = (main, main_id) if name == "default" else known(name)
+        wanted[full] = _only_wanted(settings, network_id)
+    if main in wanted:
+        endpoint = wanted[main]
         if mac_address and endpoint.mac_address and endpoint.mac_address != mac_address:
             raise InvalidParameter(
                 "the container-wide MAC address must match the endpoint-specific MAC address for the main "
                 "network"
             )
         endpoint.mac_address = endpoint.mac_address or mac_address
-        if host.links and not main.predefined:
+        if host.links and main not in PREDEFINED:
             endpoint.links = [*(endpoint.links or ()), *host.links]
     return wanted
 
@@ -106,11 +116,9 @@ class Networking:
                 raise
             self._store.save(container, durable=True)
 
-    async def disconnect(self, container: Container | None, name: str) -> None:
+    async def disconnect(self, container: Container, name: str) -> None:
         """Detach the container from network ``name``. Raises NotFound, Forbidden if it is not attached."""
         network_name = self._name(name)
-        if container is None:
-            raise Forbidden(f"container is not connected to network {network_name}")
         async with container.lock:
             row = container.row
             if row.host.network_mode == "host" and network_name == "host":

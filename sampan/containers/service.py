@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import Any, Final
 
-from sampan.base.errors import Conflict, EngineError, InvalidParameter, NotFound
+from sampan.base.errors import Conflict, EngineError, InvalidParameter, NotFound, prefixed
 from sampan.base.events import EventBus
 from sampan.base.outflow import Outflow
 from sampan.base.signals import parse_signal
@@ -174,7 +174,11 @@ class ContainersService:
         Returns False if it was not running. Raises ContainerNotFound, InvalidParameter for a bad signal.
         """
         container = self._store.find(name)
-        work = self._lifecycle.stop(container, parse_signal(signal) if signal else None, timeout)
+        try:
+            number = parse_signal(signal) if signal else None
+        except InvalidParameter as error:
+            raise prefixed(f"cannot stop container: {name}", error) from error
+        work = self._lifecycle.stop(container, number, timeout)
         return await self._tasks.finish(work, name=f"stop {name}")
 
     async def restart(self, name: str, *, signal: str | None = None, timeout: int | None = None) -> None:
@@ -188,12 +192,12 @@ class ContainersService:
 
         Raises Conflict if it does not run, InvalidParameter for a bad signal.
         """
-        container = self._store.find(name)
-        work = self._lifecycle.kill(container, parse_signal(signal or "KILL"))
         try:
+            container = self._store.find(name)
+            work = self._lifecycle.kill(container, parse_signal(signal or "KILL"))
             await self._tasks.finish(work, name=f"kill {name}")
-        except NotRunning as error:
-            raise Conflict(f"cannot kill container: {name}: {error}") from error
+        except EngineError as error:
+            raise prefixed(f"cannot kill container: {name}", error) from error
 
     async def pause(self, name: str) -> None:
         """Freeze every process of the container."""
@@ -208,12 +212,15 @@ class ContainersService:
         container = self._store.find(name)
         if not new:
             raise InvalidParameter("Neither old nor new names may be empty")
-        chosen = check_name(new)
-        if chosen == container.name:
+        if new.removeprefix("/") == container.name:
             raise InvalidParameter("Renaming a container with the same name as its current name")
         async with container.lock:
             old = container.name
-            self._store.reserve(chosen, container.id)
+            try:
+                chosen = check_name(new if new.startswith("/") else f"/{new}")
+                self._store.reserve(chosen, container.id)
+            except EngineError as error:
+                raise prefixed("Error when allocating new name", error) from error
             container.row.name = chosen
             try:
                 self._store.save(container, durable=True)
@@ -272,16 +279,16 @@ class ContainersService:
         return await self._tasks.finish(work, name=f"change ports of {name}")
 
     async def disconnect(self, name: str, network: str, *, force: bool = False) -> None:
-        """Detach the container from a network, running or not; ``force``: even if it is no more.
+        """Detach the container from a network, running or not.
 
-        Raises ContainerNotFound, NotFound, Forbidden if it is not attached.
+        Raises ContainerNotFound (with ``force`` in other words), NotFound, Forbidden if it is not attached.
         """
         try:
-            container: Container | None = self._store.find(name)
-        except NotFound:
-            if not force:
-                raise
-            container = None
+            container = self._store.find(name)
+        except NotFound as error:
+            if force:  # endpoints are derived from containers: none can be left of one that is gone
+                raise NotFound(f"endpoint {name} not found") from error
+            raise
         await self._tasks.finish(self._networking.disconnect(container, network), name=f"disconnect {name}")
 
     async def prune(self, filters: listing.Filters) -> tuple[list[str], int]:

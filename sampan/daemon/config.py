@@ -68,7 +68,7 @@ class Config:
     data_root: Path = Path(BY_FLAG["data-root"].default)
     debug: bool = False
     default_address_pool: Sequence[tuple[str, int]] = ()
-    default_cgroupns_mode: str = "private"
+    default_cgroupns_mode: str = ""  # as the host has it
     default_ipc_mode: str = "private"
     default_runtime: str = "crun"
     default_shm_size: int = 64 << 20
@@ -383,7 +383,7 @@ def _check(config: Config) -> None:
         raise InvalidParameter(f"invalid default MTU: {config.mtu}")
     if config.default_shm_size < 0:
         raise InvalidParameter(f"invalid default shm size: {config.default_shm_size}")
-    if config.default_cgroupns_mode not in {"host", "private"}:
+    if config.default_cgroupns_mode not in {"", "host", "private"}:
         raise InvalidParameter(f"invalid default cgroup namespace: {config.default_cgroupns_mode}")
     if config.default_ipc_mode not in {"private", "shareable"}:
         raise InvalidParameter(

@@ -114,7 +114,7 @@ async def build(config: Config) -> Engine:
             runtime=runtime,
             spec=spec,
             facts=facts,
-            defaults=container_defaults(config),
+            defaults=container_defaults(config, facts),
         )
         closing.push_async_callback(containers.close)
         images.users = containers

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from sampan.api.system import EngineSettings
 from sampan.base.errors import InvalidParameter
 from sampan.containers.create import Defaults
+from sampan.kernel.host import HostFacts
 from sampan.networks.config import DEFAULT_POOLS, NetworkConfig
 from sampan.registry.proxies import parse_proxy
 from sampan.registry.settings import RegistrySettings
@@ -133,7 +134,7 @@ def read_seccomp_profile(name: str) -> str:
     return text
 
 
-def container_defaults(config: "Config") -> Defaults:
+def container_defaults(config: "Config", facts: HostFacts) -> Defaults:
     """Return what holds for containers that do not say it themselves."""
     return Defaults(
         runtime=config.default_runtime,
@@ -141,7 +142,7 @@ def container_defaults(config: "Config") -> Defaults:
         log_options=dict(config.log_opt),
         shm_size=config.default_shm_size,
         cgroup_parent=config.cgroup_parent,
-        cgroupns_mode=config.default_cgroupns_mode,
+        cgroupns_mode=config.default_cgroupns_mode or facts.cgroupns_mode,
         ipc_mode=config.default_ipc_mode,
         init=config.init,
         init_path=config.init_path,
@@ -168,6 +169,7 @@ def engine_settings(config: "Config", engine_id: str) -> EngineSettings:
         default_runtime=config.default_runtime,
         init_path=config.init_path,
         no_new_privileges=config.no_new_privileges,
+        cgroupns_mode=config.default_cgroupns_mode,
         seccomp_profile="" if config.seccomp_profile == DEFAULT else config.seccomp_profile,
         pools=tuple(config.default_address_pool),
         registries=registry_settings(config),

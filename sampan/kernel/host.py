@@ -80,6 +80,11 @@ class HostFacts:
         """Whether hard resource limits and OOM protection may be raised (CAP_SYS_RESOURCE)."""
         return _CAP_SYS_RESOURCE in self.capabilities
 
+    @property
+    def cgroupns_mode(self) -> str:
+        """Whose cgroup namespace a container gets where nobody says it, as with Docker."""
+        return "private" if self.cgroup_namespaces and self.cgroup_version == 2 else "host"
+
     def missing(self) -> list[str]:
         """Return one sentence for each feature that the engine can use and this host lacks."""
         return list(_missing(self))

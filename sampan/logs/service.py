@@ -119,7 +119,7 @@ def plan_log(
 def _find(driver: str) -> LogDriver:
     found = _BY_NAME.get(driver)
     if found is None:
-        raise InvalidParameter(f"logger: no log driver named '{driver}' is registered")
+        raise InvalidParameter(f'error looking up logging plugin {driver}: plugin "{driver}" not found')
     return found
 
 

@@ -9,7 +9,14 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import Final
 
 from sampan.base import times
-from sampan.base.errors import Conflict, Forbidden, InvalidParameter, NotFound, NotImplementedHere
+from sampan.base.errors import (
+    Conflict,
+    Forbidden,
+    InvalidParameter,
+    NotFound,
+    NotImplementedHere,
+    Unavailable,
+)
 from sampan.base.ids import new_id
 from sampan.networks.driver import NetworkDriver
 from sampan.networks.drivers import bridge, sublink
@@ -52,8 +59,15 @@ def check_create(body: CreateNetwork, networks: Iterable[Network]) -> None:
             raise Conflict(f"network with name {body.name} already exists")
     if (kind := body.driver or "bridge") in _ONE_INSTANCE:
         raise Forbidden(f'only one instance of "{kind}" network is allowed')
-    if body.ingress or body.scope not in {"", "local"}:
-        raise Forbidden("networks of a swarm need a swarm: this node is not in one")
+    if kind == "overlay":
+        raise Unavailable(
+            'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect '
+            "this node to swarm and try again."
+        )
+    if body.ingress:
+        raise Forbidden("Ingress network can only be global scope network")
+    if body.scope not in {"", "local"}:
+        raise Forbidden("cannot create a swarm scoped network when swarm is not active")
     if body.enable_ipv4 is False and not body.enable_ipv6:
         raise InvalidParameter("IPv4 or IPv6 must be enabled")
     if body.config_only and (body.internal or body.attachable or body.scope):
@@ -93,7 +107,7 @@ def follow_config(body: CreateNetwork, networks: Iterable[Network]) -> CreateNet
     for network in networks:
         if network.config_only and source in {network.name, network.id}:
             return replace_settings(body, network)
-    raise NotFound(f'configuration network "{source}" not found')
+    raise NotFound(f'configuration network "{source}" does not exist')
 
 
 def replace_settings(body: CreateNetwork, source: Network) -> CreateNetwork:
@@ -195,7 +209,10 @@ def _check_bridge(made: Network, networks: Iterable[Network]) -> None:
         if network.driver == "bridge" and bridge.bridge_name(network) == name:
             if bridge.OPTION_NAME not in made.options:  # ids are random, and the name is a part of one
                 raise Conflict(f"bridge {name} exists: try again")
-            raise Forbidden(f"bridge {name} is that of network {network.name} ({network.id}) already")
+            raise Forbidden(
+                f"cannot create network {made.id} ({name}): conflicts with network {network.id} ({name}): "
+                "networks have same bridge name"
+            )
 
 
 def _check_parent(made: Network, networks: Iterable[Network]) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from sampan.base.errors import Forbidden, InvalidParameter
+from sampan.base.errors import Forbidden, InvalidParameter, prefixed
 from sampan.networks import hosts
 from sampan.networks.addresses import check_link_name, parse_address, parse_mac
 from sampan.networks.model import Network
@@ -69,7 +69,10 @@ def check_request(request: SandboxRequest, networks: Sequence[Network]) -> None:
             "other network"
         )
     for network in networks:
-        check_endpoint(request.settings(network), network)
+        try:
+            check_endpoint(request.settings(network), network)
+        except InvalidParameter as error:
+            raise prefixed(f"invalid config for network {network.name}", error) from error
     plan_ports(request.bindings, request.exposed, publish_all=request.publish_all, ipv6=True)
     exposed_only(request.bindings, request.exposed)
     hosts.parse_extra_hosts(request.extra_hosts, ["0.0.0.0"])  # noqa: S104 - any address: the form is checked
@@ -108,7 +111,8 @@ def check_endpoint(settings: EndpointSettings, network: Network) -> None:
     options = settings.driver_opts or {}
     errors += [complaint for text in endpoint_sysctls(settings) if (complaint := _sysctl_error(text))]
     if errors:
-        raise InvalidParameter("invalid endpoint settings:\n" + "\n".join(errors))
+        mark = "* " if len(errors) > 1 else ""
+        raise InvalidParameter("invalid endpoint settings:\n" + "\n".join(mark + text for text in errors))
     if settings.mac_address:
         parse_mac(settings.mac_address)
     if ifname := options.get(OPTION_IFNAME):
@@ -141,12 +145,12 @@ def _fixed_errors(text: str, version: int, network: Network) -> list[str]:
         return [f"invalid IPv{version} address: {text}"]
     if network.predefined:
         return ["user-specified IP address is supported on user-defined networks only"]
-    pools = [pool for pool in network.pools if pool.subnet.version == version]
-    if not any(address in pool.subnet for pool in pools):
-        return [f"no configured subnet contains IP address {address}"]
-    if any(pool.automatic for pool in pools):
+    pools = [pool for pool in network.pools if pool.subnet.version == version and not pool.automatic]
+    if not pools:
         return [
             "user specified IP address is supported only when connecting to networks with user configured "
             "subnets"
         ]
+    if not any(address in pool.subnet for pool in pools):
+        return [f"no configured subnet or ip-range contain the IP address {address}"]
     return []

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from sampan.base import faults
-from sampan.base.errors import HostFailure, InvalidParameter
+from sampan.base.errors import HostFailure, InvalidParameter, NotFound
 from sampan.base.events import EventBus
 from sampan.base.plugins import PluginFolders
 from sampan.base.state import StateDB
@@ -44,9 +44,12 @@ class Sandboxes(Segments):
         self._dying: set[str] = set()
         self._reaper: asyncio.TimerHandle | None = None
 
-    def check(self, request: SandboxRequest) -> None:
-        """Raise NotFound or InvalidParameter, in Docker's words, if ``request`` can never be met."""
-        check_request(request, self._networks_of(request))
+    def check(self, request: SandboxRequest, *, may_lack: bool = False) -> None:
+        """Raise NotFound or InvalidParameter, in Docker's words, if ``request`` can never be met.
+
+        ``may_lack``: networks that are not there are passed over.
+        """
+        check_request(request, self._networks_of(request, may_lack=may_lack))
 
     def check_connect(self, request: SandboxRequest, network: Network) -> None:
         """Raise InvalidParameter, in Docker's words, if ``request`` cannot be attached to ``network``."""
@@ -306,16 +309,23 @@ class Sandboxes(Segments):
         if (gateway := held.gateway()) is not None:
             await self._plugins.publish(request, gateway)
 
-    def _networks_of(self, request: SandboxRequest) -> list[Network]:
+    def _networks_of(self, request: SandboxRequest, *, may_lack: bool = False) -> list[Network]:
         """Return the networks of ``request``, that of its mode first (its interface is ``eth0``)."""
         if request.detached:
             return []
-        names = [BRIDGE if name in {"", "default"} else name for name in (request.mode, *request.endpoints)]
-        networks = {network.id: network for network in map(self.find, names)}
-        if request.endpoints:
-            wanted = {self.find(name).id for name in names[1:]}
-            networks = {id_: network for id_, network in networks.items() if id_ in wanted}
-        return list(networks.values())
+        found: dict[str, Network] = {}
+        asked_for: set[str] = set()
+        for name in (request.mode, *request.endpoints):
+            try:
+                network = self.find(BRIDGE if name in {"", "default"} else name)
+            except NotFound:
+                if not may_lack:
+                    raise
+                continue
+            found.setdefault(network.id, network)
+            if name in request.endpoints or not request.endpoints:
+                asked_for.add(network.id)
+        return [network for network in found.values() if network.id in asked_for]
 
     def _save(self, held: Held, sandbox: Sandbox) -> None:
         """Keep the sandbox as it is now."""

@@ -24,6 +24,7 @@ from sampan.base.threads import blocking
 from sampan.base.undo import Undo
 from sampan.kernel.threads import DedicatedThread
 from sampan.networks import apply, create, listing
+from sampan.networks.addresses import check_link_name
 from sampan.networks.config import NetworkConfig
 from sampan.networks.core import NetworkCore, wait_for
 from sampan.networks.driver import NetworkDriver
@@ -83,6 +84,8 @@ class Segments(NetworkCore):
                 await self._require(driver)
             bridge = (wanted.options or {}).get(OPTION_NAME, "")
             present = None
+            if bridge:
+                check_link_name(bridge)
             if bridge and bridge not in self._leaving:
                 present = await blocking(apply.find_link, bridge)
             view = await self._prefixes.look() if create.chooses_subnet(wanted) else None

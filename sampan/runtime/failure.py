@@ -15,6 +15,7 @@ EXEC: Final = "exec"
 _COMMAND_NOT_FOUND: Final = 127
 _COMMAND_NOT_EXECUTABLE: Final = 126
 _UNKNOWN: Final = 128
+_CHDIR: Final = 'chdir to cwd ("'
 _WRONG_KIND: Final = (
     ": Are you trying to mount a directory onto a file (or vice-versa)? "
     "Check if the specified host path exists and is the expected type"
@@ -41,6 +42,9 @@ def explain(text: str, *, action: str, runtime: str, command: str, status: int) 
     ``action`` is CREATE or EXEC, ``command`` the first word of the process's arguments.
     """
     reason = _in_runc_words(_complaint(text), command)
+    if action == CREATE and reason.startswith(_CHDIR) and reason.endswith(": not a directory"):
+        place = reason.removeprefix(_CHDIR).partition('")')[0]
+        return RuntimeFailed(f"Cannot mkdir: {place} is not a directory", _UNKNOWN)
     if not reason:
         reason = f"{runtime} ended with status {status} and gave no reason"
     if action == CREATE:
@@ -55,6 +59,8 @@ def explain(text: str, *, action: str, runtime: str, command: str, status: int) 
     lower = message.lower()
     if "executable file not found" in lower or "no such file or directory" in lower:
         return CommandNotStarted(message, _COMMAND_NOT_FOUND)
+    if ": is a directory:" in lower:
+        return CommandNotStarted(f"{message}: permission denied", _COMMAND_NOT_EXECUTABLE)
     if "permission denied" in lower:
         return CommandNotStarted(message, _COMMAND_NOT_EXECUTABLE)
     if "not a directory" in lower:
@@ -87,10 +93,10 @@ def _in_runc_words(reason: str, command: str) -> str:
             return f'exec: "{name}": stat {name}: no such file or directory'
         return f'exec: "{name}": executable file not found in $PATH'
     if reason == "open executable: Operation not permitted":  # what crun says to a directory
-        return f'exec: "{command}": is a directory: permission denied'
+        return f'exec: "{command}": is a directory'
     if reason == "open executable: Permission denied":
         return f'exec: "{command}": permission denied'
     if reason.startswith("chdir `"):
         path, _, error = reason.removeprefix("chdir `").partition("`: ")
-        return f'chdir to cwd ("{path}") set in config.json failed: {error.lower()}'
+        return f'{_CHDIR}{path}") set in config.json failed: {error.lower()}'
     return reason

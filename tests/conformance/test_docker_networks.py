@@ -1,6 +1,7 @@
 """Networks with Docker's own command line, as courses teach them."""
 
 import json
+import os
 
 import pytest
 from support.daemon import Daemon
@@ -76,3 +77,49 @@ def test_the_predefined_networks(docker_cli: Daemon, mode: str) -> None:
     assert ("docker0" in links, "eth0" in links) == (mode == "host", mode == "bridge")
     for command in (("create", mode), ("rm", mode)):
         assert "Error response from daemon" in docker("network", *command, check=False).stderr
+
+
+def test_a_joined_namespace_is_that_of_the_container_whatever_its_name(docker_cli: Daemon) -> None:
+    docker = docker_cli.cli
+    joined = docker("run", "-d", "--name", "first", "busybox", "sleep", "99").stdout.strip()
+    docker("run", "-d", "--name", "second", "--network", "container:first", "busybox", "sleep", "99")
+    template = "{{.HostConfig.NetworkMode}} {{.Config.Hostname}}"
+    assert docker("inspect", "-f", template, "second").stdout == f"container:{joined} {joined[:12]}\n"
+    assert docker("exec", "second", "hostname").stdout == f"{joined[:12]}\n"
+    docker("exec", "second", "hostname", "-i")
+    docker("rename", "first", "other")
+    docker("restart", "-t", "0", "second")
+    docker("rm", "-f", "second", "other")
+
+
+def test_a_network_may_come_after_the_container(docker_cli: Daemon) -> None:
+    docker = docker_cli.cli
+    docker("create", "--name", "early", "--network", "late", "busybox", "true")
+    assert "network late not found" in docker("start", "early", check=False).stderr
+    docker("network", "create", "late")
+    assert docker("start", "-a", "early").stdout == ""
+    docker("rm", "early")
+    docker("network", "rm", "late")
+
+
+def test_fixed_addresses_need_a_subnet_of_ones_own(docker_cli: Daemon) -> None:
+    docker = docker_cli.cli
+    docker("network", "create", "any")
+    docker("network", "create", "--subnet", "10.67.0.0/24", "own")
+    invalid = "invalid config for network {}: invalid endpoint settings:\n"
+    for network, address, complaint in (
+        ("any", "10.9.9.9", "user specified IP address is supported only when connecting to networks with"),
+        ("own", "10.9.9.9", "no configured subnet or ip-range contain the IP address 10.9.9.9"),
+        ("own", "bad", "invalid IPv4 address: bad"),
+    ):
+        refused = docker("run", "--network", network, "--ip", address, "busybox", "true", check=False)
+        assert refused.returncode == 125
+        assert invalid.format(network) + complaint in refused.stderr
+    docker("network", "rm", "any", "own")
+
+
+def test_the_hosts_network_comes_with_the_hosts_name(docker_cli: Daemon) -> None:
+    docker = docker_cli.cli
+    on_host = ("run", "--rm", "--network", "host")
+    assert docker(*on_host, "busybox", "hostname").stdout == f"{os.uname().nodename}\n"
+    assert docker(*on_host, "--hostname", "mine", "busybox", "hostname").stdout == "mine\n"

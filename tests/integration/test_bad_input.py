@@ -131,8 +131,7 @@ CONFIG: list[tuple[object, str]] = [
     ({"WorkingDir": "a/b"}, "the working directory 'a/b' is invalid, it needs to be an absolute path"),
     ({"Cmd": None, "Entrypoint": [""]}, "no command specified"),
     ({"StopSignal": "NOSUCH"}, "invalid signal: NOSUCH"),
-    ({"StopSignal": "99"}, "invalid signal: 99"),
-    ({"StopTimeout": -2}, "invalid stop timeout: -2"),
+    ({"StopSignal": "99"}, "the linux daemon does not support signal 99"),
     ({"MacAddress": "zz:zz"}, "invalid MAC address"),
     (
         {"Healthcheck": {"Test": ["CMD", "true"], "Interval": 5}},
@@ -237,7 +236,6 @@ SECURITY: list[tuple[object, str]] = [
     (host(Runtime="../../bin/sh"), "unknown or invalid runtime name: ../../bin/sh"),
 ]
 MOUNTS: list[tuple[object, str]] = [
-    ({"Volumes": {"rel": {}}}, ABSOLUTE),
     ({"Volumes": {"/": {}}}, "destination can't be '/'"),
     (host(Binds=[""]), "invalid volume specification: ''"),
     (host(Binds=["/tmp:/"]), "destination can't be '/'"),
@@ -262,7 +260,7 @@ MOUNTS: list[tuple[object, str]] = [
     (host(Tmpfs={"x": ""}), ABSOLUTE),
     (host(Tmpfs={"/": ""}), "destination can't be '/'"),
     (host(Tmpfs={"/x": "nosuch"}), 'invalid tmpfs option "nosuch"'),
-    (host(VolumesFrom=["running:zz"]), 'invalid mode for volumes-from: "zz"'),
+    (host(VolumesFrom=["running:zz"]), "invalid mode: zz"),
     (host(VolumesFrom=[""]), "volumes-from specification cannot be an empty string"),
 ]
 NETWORK: list[tuple[object, str]] = [
@@ -297,7 +295,7 @@ NETWORK: list[tuple[object, str]] = [
     ({"Hostname": "x", **host(NetworkMode="container:running")}, "conflicting options: hostname"),
 ]
 LOGS_AND_RESTARTS: list[tuple[object, str]] = [
-    (log("nosuch"), "logger: no log driver named 'nosuch' is registered"),
+    (log("nosuch"), 'error looking up logging plugin nosuch: plugin "nosuch" not found'),
     (log("json-file", nosuch="1"), "unknown log opt 'nosuch' for json-file log driver"),
     (log("local", labels="1", nosuch="1"), "unknown log opt 'nosuch'"),
     (log("json-file", max_size="abc"), "invalid size: 'abc'"),
@@ -326,11 +324,10 @@ UNKNOWN: list[tuple[object, str]] = [
     ({"Image": "nosuch"}, "No such image: nosuch:latest"),
     ({"Image": f"busybox@sha256:{ZEROS}"}, f"No such image: busybox@sha256:{ZEROS}"),
     ({"Image": f"sha256:{ZEROS}"}, f"No such image: sha256:{ZEROS}"),
-    (host(NetworkMode="nosuch"), "network nosuch not found"),
-    (host(NetworkMode="../x"), "network ../x not found"),
     (host(NetworkMode="container:nosuch"), "No such container: nosuch"),
-    ({"NetworkingConfig": {"EndpointsConfig": {"nosuch": {}}}}, "network nosuch not found"),
-    (host(Links=["nosuch:x"]), "nosuch"),
+    (host(Links=["nosuch:x"]), "could not get container for nosuch: No such container: nosuch"),
+    (host(IpcMode="container:nosuch"), "No such container: nosuch"),
+    (host(PidMode="container:nosuch"), "No such container: nosuch"),
     (host(VolumesFrom=["nosuch"]), "No such container: nosuch"),
     (host(VolumeDriver="nosuch", Binds=["v:/x"]), 'plugin "nosuch" not found'),
     (
@@ -372,8 +369,8 @@ STARTS: list[tuple[object, int, str]] = [
     ({"User": "root:nosuch"}, 500, "unable to find group nosuch: no matching entries in group file"),
     ({"User": "-1"}, 500, "uids and gids must be in range 0-2147483647"),
     ({"Cmd": ["nosuch"]}, 400, 'exec: "nosuch": executable file not found in $PATH'),
-    ({"Cmd": ["/etc"]}, 400, 'exec: "/etc": is a directory: permission denied'),
-    ({"WorkingDir": "/etc/passwd"}, 400, "not a directory"),
+    ({"Cmd": ["/etc"]}, 400, 'exec: "/etc": is a directory'),
+    ({"WorkingDir": "/etc/passwd"}, 500, "Cannot mkdir: /etc/passwd is not a directory"),
     ({"MacAddress": "01:00:00:00:00:00"}, 500, "failed to set up container networking"),
     (host(GroupAdd=["nosuch"]), 500, "unable to find group nosuch: no matching entries in group file"),
     (
@@ -387,8 +384,9 @@ STARTS: list[tuple[object, int, str]] = [
     (host(Sysctls={"net.nosuch": "1"}), 400, "unable to start container process"),
     (host(Tmpfs={"/x": "size=abc"}), 500, "unable to start container process"),
     (mount("tmpfs", Target="/" + "x" * 300), 500, "unable to start container process"),
-    (host(IpcMode="container:nosuch"), 404, "No such container: nosuch"),
-    (host(PidMode="container:nosuch"), 404, "No such container: nosuch"),
+    (host(NetworkMode="nosuch"), 404, "network nosuch not found"),
+    (host(NetworkMode="../x"), 404, "network ../x not found"),
+    ({"NetworkingConfig": {"EndpointsConfig": {"nosuch": {}}}}, 404, "network nosuch not found"),
     (host(NetworkMode="container:ended"), 409, "cannot join network namespace of a non running container"),
     (host(Links=["ended:x"]), 409, "Cannot link to a non running container: /ended AS /x"),
     (port([{"HostIp": "203.0.113.77", "HostPort": "8081"}]), 500, "cannot assign requested address"),
@@ -427,13 +425,17 @@ NAMES = ["a", "-x", "_x", ".x", "a b", "a/b", "/", "//x", "..", "../x", "a\0b", 
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
 def test_names_that_are_none_are_refused(untouched: Daemon, name: str) -> None:
-    message = f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
+    message = "Invalid container name ({}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
     document = {"Image": "busybox"}
     assert answer(untouched, f"POST /containers/create?name={quote(name, safe='')}", document) == (
         400,
-        message,
+        message.format(name),
     )
-    assert answer(untouched, f"POST /containers/created/rename?name={quote(name, safe='')}") == (400, message)
+    slashed = name if name.startswith("/") else f"/{name}"
+    assert answer(untouched, f"POST /containers/created/rename?name={quote(name, safe='')}") == (
+        400,
+        "Error when allocating new name: " + message.format(slashed),
+    )
 
 
 @pytest.mark.parametrize("name", ["running", "/running"])
@@ -492,8 +494,9 @@ REQUESTS: list[tuple[str, int, str]] = [
     ("DELETE /containers/created?link=1", 409, "cannot remove the default link name of the container"),
     *(
         (f"POST /containers/running/kill?signal={signal}", 400, f"invalid signal: {signal}")
-        for signal in ("NOSUCH", "0", "65", "-1", "SIG", "9" * 30)
+        for signal in ("NOSUCH", "0", "-1", "SIG", "9" * 30)
     ),
+    ("POST /containers/running/kill?signal=65", 400, "the linux daemon does not support signal 65"),
     ("POST /containers/running/stop?signal=NOSUCH", 400, "invalid signal: NOSUCH"),
     ("POST /containers/running/stop?t=x", 400, 'strconv.Atoi: parsing "x": invalid syntax'),
     (f"POST /containers/running/restart?t={'9' * 30}", 400, "value out of range"),
@@ -568,7 +571,7 @@ FILTERS: list[tuple[str, str, str]] = [
     ),
     ("GET /containers/json", '{"health":["x"]}', "invalid value for health (x)"),
     ("GET /containers/json", '{"exited":["x"]}', "invalid filter 'exited=x'"),
-    ("GET /containers/json", '{"is-task":["x"]}', "invalid filter 'is-task=x'"),
+    ("GET /containers/json", '{"is-task":["x"]}', "invalid filter 'is-task=[x]'"),
     ("GET /containers/json", '{"publish":["x/y/z"]}', "x/y/z"),
     ("GET /containers/json", '{"expose":["70000"]}', "70000"),
     ("GET /containers/json", '{"name":["("]}', "invalid filter 'name=('"),
@@ -654,7 +657,7 @@ def test_an_exec_that_makes_no_sense_is_not_created(
 
 EXEC_STARTS: list[tuple[dict[str, object], str]] = [
     ({"Cmd": ["nosuch"]}, 'exec: "nosuch": executable file not found in $PATH'),
-    ({"Cmd": ["/etc"]}, 'exec: "/etc": is a directory: permission denied'),
+    ({"Cmd": ["/etc"]}, 'exec: "/etc": is a directory'),
     ({"Cmd": ["true"], "User": "nosuch"}, "unable to find user nosuch: no matching entries in passwd file"),
     ({"Cmd": ["true"], "WorkingDir": "/nosuch"}, 'chdir to cwd ("/nosuch") set in config.json failed'),
 ]

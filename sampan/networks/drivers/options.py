@@ -1,5 +1,6 @@
 """Options that several drivers take, Docker's ``com.docker.network.*``."""
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
@@ -39,12 +40,17 @@ def check_flags(options: Mapping[str, str], flags: Iterable[str]) -> None:
     for option in flags:
         if option in options and parse_flag(options[option]) is None:
             raise InvalidParameter(
-                f'invalid value for {option}: "{options[option]}" is neither true nor false'
+                f"failed to parse {option} value: {options[option]} "
+                f'(strconv.ParseBool: parsing "{options[option]}": invalid syntax)'
             )
 
 
 def check_mtu(options: Mapping[str, str]) -> None:
     """Raise InvalidParameter if the MTU is none."""
     text = options.get(OPTION_MTU, "0")
-    if not (text.isascii() and text.isdigit() and int(text[:9]) <= _MTU_MAX):
-        raise InvalidParameter(f"invalid MTU number {text}")
+    if not re.fullmatch("[+-]?[0-9]{1,9}", text, re.ASCII):
+        raise InvalidParameter(
+            f'failed to parse {OPTION_MTU} value: {text} (strconv.Atoi: parsing "{text}": invalid syntax)'
+        )
+    if not 0 <= int(text) <= _MTU_MAX:
+        raise InvalidParameter(f"invalid MTU number: {int(text)}")

@@ -17,6 +17,7 @@ from sampan.daemon.settings import (
     network_config,
     registry_settings,
 )
+from sampan.kernel.host import probe
 from sampan.wire.containers import Ulimit
 
 
@@ -150,7 +151,7 @@ def test_a_file_sets_what_flags_set(file: Path) -> None:
         ("1.1.1.1",),
         ("ndots:1",),
     )
-    defaults = container_defaults(config)
+    defaults = container_defaults(config, probe())
     assert (defaults.log_driver, defaults.log_options, defaults.runtime) == (
         "local",
         {"max-size": "1m"},
@@ -244,7 +245,7 @@ MERGED = CANNOT + "merged configuration validation from file and command line fl
         ({"dns": ["x"]}, [], MERGED + "x is not an ip address"),
         ({"dns-search": ["a b"]}, [], MERGED + "a b is not a valid domain"),
         ({"hosts": ["foo://x"]}, [], MERGED + "invalid bind address (foo://x): unsupported proto 'foo'"),
-        ({"log-driver": "nope"}, [], MERGED + "logger: no log driver named 'nope' is registered"),
+        ({"log-driver": "nope"}, [], MERGED + "error looking up logging plugin nope"),
         ({"log-opts": {"nope": "1"}}, [], MERGED + "unknown log opt 'nope' for json-file log driver"),
         (
             {"storage-opts": ["x=y"]},

@@ -80,7 +80,7 @@ def test_options(driver: str, config: dict[str, str], options: LogOptions) -> No
     [
         ("json-file", {"x": ""}, "unknown log opt 'x' for json-file log driver"),
         ("local", {"x": ""}, "unknown log opt 'x' for log driver local"),
-        ("syslog", {}, "logger: no log driver named 'syslog' is registered"),
+        ("syslog", {}, 'error looking up logging plugin syslog: plugin "syslog" not found'),
         ("json-file", {"mode": "x"}, "logger: logging mode not supported: x"),
         (
             "json-file",

@@ -119,8 +119,8 @@ def test_ipv6_networks() -> None:
         ({"Driver": "null"}, Forbidden, 'only one instance of "null" network is allowed'),
         ({"Driver": "nope"}, NotFound, 'plugin "nope" not found'),
         ({"ConfigOnly": True, "Internal": True}, Forbidden, "can only contain network specific fields"),
-        ({"ConfigFrom": {"Network": "x"}}, NotFound, 'configuration network "x" not found'),
-        ({"ConfigFrom": {"Network": "other"}}, NotFound, 'configuration network "other" not found'),
+        ({"ConfigFrom": {"Network": "x"}}, NotFound, 'configuration network "x" does not exist'),
+        ({"ConfigFrom": {"Network": "other"}}, NotFound, 'configuration network "other" does not exist'),
         (
             {"ConfigFrom": {"Network": "kept"}, "Labels": {"c": "d"}},
             Forbidden,
@@ -210,13 +210,21 @@ def test_ipv6_networks() -> None:
             "Pool overlaps with other one on this address space "
             "(172.18.5.0/24 with 172.18.0.0/16 of network other)",
         ),
-        ({"Options": {"com.docker.network.driver.mtu": "x"}}, InvalidParameter, "invalid MTU number x"),
+        (
+            {"Options": {"com.docker.network.driver.mtu": "x"}},
+            InvalidParameter,
+            "failed to parse com.docker.network.driver.mtu value: x",
+        ),
         ({"Options": {"com.docker.network.bridge.name": "a/b"}}, InvalidParameter, "invalid interface name"),
-        ({"Options": {"com.docker.network.bridge.name": "br-" + "b" * 12}}, Forbidden, "network other"),
+        (
+            {"Options": {"com.docker.network.bridge.name": "br-" + "b" * 12}},
+            Forbidden,
+            "networks have same bridge name",
+        ),
         (
             {"Options": {"com.docker.network.bridge.enable_icc": "maybe"}},
             InvalidParameter,
-            "neither true",
+            "failed to parse com.docker.network.bridge.enable_icc value: maybe",
         ),
         (
             {"Options": {"com.docker.network.bridge.gateway_mode_ipv4": "fast"}},

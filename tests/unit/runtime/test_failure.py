@@ -28,12 +28,6 @@ NOT_FOUND = 'exec: "nosuch": executable file not found in $PATH'
         ),
         (CRUN % "open executable: Permission denied", "/x", 'exec: "/x": permission denied', 126),
         (
-            CRUN % "open executable: Operation not permitted",
-            "/etc",
-            'exec: "/etc": is a directory: permission denied',
-            126,
-        ),
-        (
             CRUN % "chdir `/nodir`: No such file or directory",
             "ls",
             'chdir to cwd ("/nodir") set in config.json failed: no such file or directory',
@@ -61,6 +55,20 @@ def test_commands_that_cannot_be_run(text: str, command: str, reason: str, code:
     )
     assert error.exit_code == code
     assert isinstance(error, InvalidParameter)
+
+
+def test_a_directory_is_no_command() -> None:
+    text = CRUN % "open executable: Operation not permitted"
+    error = explain(text, action=CREATE, runtime="crun", command="/etc", status=1)
+    assert str(error).endswith(': exec: "/etc": is a directory: unknown: permission denied')
+    assert error.exit_code == 126
+    assert isinstance(error, InvalidParameter)
+
+
+def test_a_file_is_no_working_directory() -> None:
+    text = CRUN % "chdir `/etc/passwd`: Not a directory"
+    error = explain(text, action=CREATE, runtime="crun", command="ls", status=1)
+    assert str(error) == "Cannot mkdir: /etc/passwd is not a directory"
 
 
 def test_execs_have_words_of_their_own() -> None:
