@@ -10,7 +10,7 @@ from sampan.base.errors import InvalidParameter
 from sampan.oci.spec import LinuxDevice, LinuxDeviceCgroup
 
 _ALL_ACCESS: Final = "rwm"
-_ANY: Final = -1
+ANY: Final = -1
 _MAX_NUMBER: Final = 2**63 - 1
 # Kept out of privileged containers: places of /dev that the container has its own of (containerd pkg/oci)
 _OWN_DIRECTORIES: Final = frozenset({"pts", "shm", "fd", "mqueue", ".lxc", ".lxd-mounts", ".udev"})
@@ -57,8 +57,8 @@ def parse_rule(text: str) -> LinuxDeviceCgroup:
     return LinuxDeviceCgroup(
         True,  # noqa: FBT003 - the field "allow"
         kind,
-        _ANY if major == "*" else int(major),
-        _ANY if minor == "*" else int(minor),
+        ANY if major == "*" else int(major),
+        ANY if minor == "*" else int(minor),
         access,
     )
 

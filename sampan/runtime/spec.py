@@ -32,7 +32,7 @@ from sampan.oci.spec import (
 from sampan.runtime.apparmor import choose_profile
 from sampan.runtime.capabilities import available, granted
 from sampan.runtime.checks import check_host_config
-from sampan.runtime.devices import ALLOW_ALL, DEFAULT_RULES, find_devices, host_devices, parse_rule
+from sampan.runtime.devices import ALLOW_ALL, ANY, DEFAULT_RULES, find_devices, host_devices, parse_rule
 from sampan.runtime.environment import container_env, merge_env, with_home
 from sampan.runtime.init import IN_CONTAINER, find_init, init_mount
 from sampan.runtime.mounts import (
@@ -318,7 +318,10 @@ def _devices(host: HostConfig) -> tuple[list[LinuxDevice], Sequence[LinuxDeviceC
         )
         devices += found
         rules += allowed
-    rules += [parse_rule(text) for text in host.device_cgroup_rules or ()]
+    for rule in map(parse_rule, host.device_cgroup_rules or ()):
+        # An absent number means any one, too: crun writes a -1 as it is, which the kernel does not take.
+        major, minor = (None if number == ANY else number for number in (rule.major, rule.minor))
+        rules.append(msgspec.structs.replace(rule, major=major, minor=minor))
     return devices, ALLOW_ALL if host.privileged else rules
 
 

@@ -203,7 +203,8 @@ def test_limits(run: Run) -> None:
 
 
 def test_device(run: Run) -> None:
-    host = HostConfig(devices=[DeviceMapping("/dev/full", "/dev/mine", "r")], device_cgroup_rules=["c 1:7 r"])
+    rules = ["c 1:7 r", "c 4:* rw", "b *:* m"]
+    host = HostConfig(devices=[DeviceMapping("/dev/full", "/dev/mine", "r")], device_cgroup_rules=rules)
     assert run("stat", "-c", "%t:%T %a", "/dev/mine", host=host) == "1:7 666\n"
 
 
