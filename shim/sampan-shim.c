@@ -1112,6 +1112,7 @@ static bool process_launch(struct process *p, int document) {
     for (int i = 0; i < 3; i++)
         if (ends[i] < 0)
             ends[i] = null_fd;
+    fchmod(null_fd, 0666); /* the runtime has given it to an earlier process's user, perhaps */
     if (ok) {
         p->command = runtime_start(argv, ends, p->runtime_log, document, p == &init);
         ok = p->command > 0;
@@ -1515,7 +1516,7 @@ int main(int argc, char **argv) {
     sigemptyset(&chld);
     sigaddset(&chld, SIGCHLD);
     sigprocmask(SIG_SETMASK, &chld, NULL);
-    null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    null_fd = open("/proc/self/fd/0", O_RDWR | O_CLOEXEC); /* the daemon's own null device */
     dir_fd = open(option.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     children = (struct watch){.fd = signalfd(-1, &chld, SFD_CLOEXEC | SFD_NONBLOCK), .ready = children_ready};

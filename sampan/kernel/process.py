@@ -7,34 +7,35 @@ what the engine needs. Nothing here forks: a fork of the daemon would copy its p
 import fcntl
 import os
 import signal
+import stat
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
 from sampan.kernel.libc import check, libc
+from sampan.kernel.mount import FsContext
 
 _PR_SET_CHILD_SUBREAPER: Final = 36  # linux/prctl.h
 _ALL_SEALS: Final = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 _FIRST_FREE: Final = 3
+_NULL: Final = (1, 3)  # Documentation/admin-guide/devices.txt
 _PAUSE_S: Final = 0.001
 
 
-def spawn(path: str, argv: Sequence[str], env: Mapping[str, str], fds: Sequence[int] = ()) -> int:
+def spawn(
+    path: str, argv: Sequence[str], env: Mapping[str, str], fds: Sequence[int] = (), *, null: int
+) -> int:
     """Start ``path`` in a session of its own and return its pid; it must be reaped with ``reap``.
 
-    The child has ``/dev/null`` as stdin, stdout and stderr, the descriptors ``fds`` as 3, 4, … in that order,
-    and no other that is marked close-on-exec (all that Python opens are). Its signals are as at boot. Raises
+    The child has ``null`` as stdin, stdout and stderr, the descriptors ``fds`` as 3, 4, … in that order, and
+    no other that is marked close-on-exec (all that Python opens are). Its signals are as at boot. Raises
     OSError (ENOENT, EACCES: the program cannot be run).
     """
     # Done one after the other: a source must not be a number that an earlier step overwrites.
     above = _FIRST_FREE + len(fds)
     moved = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, above) if fd < above else fd for fd in fds]
-    actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = [
-        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDWR, 0),
-        (os.POSIX_SPAWN_DUP2, 0, 1),
-        (os.POSIX_SPAWN_DUP2, 0, 2),
-    ]
+    actions = [(os.POSIX_SPAWN_DUP2, null, stream) for stream in range(_FIRST_FREE)]
     actions += [(os.POSIX_SPAWN_DUP2, fd, _FIRST_FREE + place) for place, fd in enumerate(moved)]
     try:
         return os.posix_spawn(
@@ -53,6 +54,24 @@ def spawn(path: str, argv: Sequence[str], env: Mapping[str, str], fds: Sequence[
 
 
 _DEFAULT_SIGNALS: Final = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
+
+
+def open_null() -> int:
+    """Return a descriptor of a null device that lies in no directory.
+
+    crun hands the standard streams of an exec to the user of its process (fchown): the host's own
+    ``/dev/null`` must not come to belong to somebody. Where none can be made it is the host's after all.
+    """
+    try:
+        with FsContext("tmpfs") as context:
+            mount = context.mount()
+        try:
+            os.mknod("null", stat.S_IFCHR | 0o666, os.makedev(*_NULL), dir_fd=mount)
+            return os.open("null", os.O_RDWR | os.O_CLOEXEC, dir_fd=mount)
+        finally:
+            os.close(mount)
+    except OSError:
+        return os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
 
 
 def sealed_copy(path: str) -> int:

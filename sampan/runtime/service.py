@@ -25,7 +25,7 @@ from sampan.base.tasks import Tasks
 from sampan.base.threads import blocking
 from sampan.kernel import fs
 from sampan.kernel.cgroup import Group, Layout, find_layout
-from sampan.kernel.process import kill_session, reap, spawn
+from sampan.kernel.process import kill_session, open_null, reap, spawn
 from sampan.runtime import failure, shim
 from sampan.runtime.parents import Parents
 from sampan.runtime.runtimes import SEARCH_PATH, Runtimes
@@ -99,6 +99,7 @@ class RuntimeService:
         self._starting: dict[str, asyncio.Future[Started | Failed | Exit]] = {}
         self._stopping: dict[str, asyncio.Event] = {}
         self._tasks = Tasks("runtime")
+        self._null = open_null()
 
     # -- start ---------------------------------------------------------------------------------------------
 
@@ -197,7 +198,7 @@ class RuntimeService:
             trees=trees,
             clients=[streams for _, streams in clients],
         )
-        return spawn(str(shim.BINARY), words, _ENVIRONMENT, fds)
+        return spawn(str(shim.BINARY), words, _ENVIRONMENT, fds, null=self._null)
 
     async def _first_word(self, connection: ShimConnection) -> Started | Failed | Exit:
         """Return what a shim says first. Raises Lost if it is gone without a word."""
@@ -389,6 +390,7 @@ class RuntimeService:
         await self._tasks.close()
         self._runtimes.close()
         self._view.close()
+        os.close(self._null)
         with suppress(OSError):
             self._parents.remove(self._layout())
 

@@ -1,6 +1,7 @@
 """Docker's own command line against the daemon, as a person uses it."""
 
 import json
+import os
 import subprocess
 import time
 import urllib.request
@@ -49,6 +50,13 @@ def test_exec_in_a_terminal(docker_cli: Daemon, cli_environment: dict[str, str])
         terminal.expect("sized\r")
         terminal.type("exit 5\r")
         assert terminal.wait() == 5
+
+
+@pytest.mark.parametrize("command", ["run --rm -u 35 busybox true", "exec -u 35 host true"])
+def test_the_hosts_null_device_stays_the_hosts(docker_cli: Daemon, command: str) -> None:
+    docker_cli.cli("run", "-d", "--name", "host", "busybox", "sleep", "1000")
+    docker_cli.cli(*command.split())
+    assert Path(os.devnull).stat().st_uid == 0
 
 
 def test_run_serves_a_bind_mount_through_a_port(docker_cli: Daemon, page: Path) -> None:

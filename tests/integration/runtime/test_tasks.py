@@ -67,7 +67,7 @@ async def test_what_cannot_be_run(yard: OpenYard, runtime: str, command: str, co
             "failed to create task for container: failed to create shim task: "
             f"OCI runtime create failed: {runtime} create failed: unable to start container process: "
         )
-        assert message.endswith(": unknown")
+        assert message.removesuffix(": permission denied").endswith(": unknown")
         assert message.count(words) == 1
         end[0].close()  # still ours
         assert await client.read() == b""
@@ -285,7 +285,7 @@ async def test_the_shim_keeps_to_itself(yard: OpenYard) -> None:
         assert os.getsid(pid) == pid
         assert (process / "cwd").readlink() == Path("/")
         kinds = [str(path.readlink()) for path in (process / "fd").iterdir()]
-        assert sum(kind.startswith("/dev/null") for kind in kinds) == 4
+        assert kinds.count("/null") == 4
         assert not [kind for kind in kinds if kind.startswith(("/tmp", "/work")) and "exec/shim" not in kind]
         directory = y.root / "exec" / "shim" / task.id
         assert stat.S_IMODE(directory.stat().st_mode) == 0o700

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from sampan.kernel.process import kill_session, reap, sealed_copy, spawn, start_time
+from sampan.kernel.process import kill_session, open_null, reap, sealed_copy, spawn, start_time
+
+NULL = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
 
 
 def test_a_child_has_exactly_the_descriptors_it_was_given() -> None:
     reader, writer = os.pipe()
     stray = os.open("/dev/zero", os.O_RDONLY)
-    pid = spawn("/bin/sh", ["sh", "-c", "kill -STOP $$"], {}, [writer, reader])
+    pid = spawn("/bin/sh", ["sh", "-c", "kill -STOP $$"], {}, [writer, reader], null=NULL)
     try:
         os.waitpid(pid, os.WUNTRACED)  # it holds still
         links = {path.name: str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()}
@@ -29,6 +31,21 @@ def test_a_child_has_exactly_the_descriptors_it_was_given() -> None:
             os.close(fd)
 
 
+@pytest.mark.root
+def test_a_null_device_of_ones_own() -> None:
+    null = open_null()
+    try:
+        os.fchown(null, 35, 35)
+        assert os.fstat(null).st_rdev == Path(os.devnull).stat().st_rdev
+        assert Path(os.devnull).stat().st_uid == 0
+        assert os.write(null, b"x") == 1
+        again = os.open(f"/proc/self/fd/{null}", os.O_RDWR)
+        assert os.read(again, 1) == b""
+        os.close(again)
+    finally:
+        os.close(null)
+
+
 def test_order_holds_when_sources_are_among_the_targets(tmp_path: Path) -> None:
     """Low numbers are swapped: each must arrive where it was meant to."""
     files = []
@@ -38,7 +55,8 @@ def test_order_holds_when_sources_are_among_the_targets(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     try:
         order = [writer, *reversed(files)]
-        pid = spawn("/bin/sh", ["sh", "-c", "cat <&4 >&3; cat <&5 >&3; cat <&6 >&3"], {"PATH": "/bin"}, order)
+        script = "cat <&4 >&3; cat <&5 >&3; cat <&6 >&3"
+        pid = spawn("/bin/sh", ["sh", "-c", script], {"PATH": "/bin"}, order, null=NULL)
         os.waitpid(pid, 0)
         os.close(writer)
         with os.fdopen(reader) as output:
@@ -53,10 +71,12 @@ def test_a_child_leads_a_session_with_clean_signals() -> None:
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
     reader, writer = os.pipe()
     try:
-        pid = spawn("/bin/grep", ["grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"], {}, [writer])
+        look = ["grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"]
+        pid = spawn("/bin/grep", look, {}, [writer], null=NULL)
         assert os.getsid(pid) == pid
         os.waitpid(pid, 0)
-        pid = spawn("/bin/sh", ["sh", "-c", "grep ^Sig /proc/self/status >&3"], {"PATH": "/bin"}, [writer])
+        shell = ["sh", "-c", "grep ^Sig /proc/self/status >&3"]
+        pid = spawn("/bin/sh", shell, {"PATH": "/bin"}, [writer], null=NULL)
         os.waitpid(pid, 0)
         os.close(writer)
         with os.fdopen(reader) as output:
@@ -71,7 +91,7 @@ def test_a_child_leads_a_session_with_clean_signals() -> None:
 def test_what_cannot_be_spawned() -> None:
     before = sorted(path.name for path in Path("/proc/self/fd").iterdir())
     with pytest.raises(FileNotFoundError):
-        spawn("/nonexistent", ["x"], {}, [0])
+        spawn("/nonexistent", ["x"], {}, [0], null=NULL)
     assert sorted(path.name for path in Path("/proc/self/fd").iterdir()) == before
 
 
@@ -94,7 +114,7 @@ def test_sealed_copy_of_nothing() -> None:
 
 def test_reaping() -> None:
     reader, writer = os.pipe()
-    pid = spawn("/bin/sh", ["sh", "-c", "read x <&3"], {"PATH": "/bin"}, [reader])
+    pid = spawn("/bin/sh", ["sh", "-c", "read x <&3"], {"PATH": "/bin"}, [reader], null=NULL)
     os.close(reader)
     assert reap(pid) is False
     os.close(writer)
@@ -114,7 +134,9 @@ def test_start_time_names_a_process() -> None:
 
 def test_killing_a_session() -> None:
     reader, writer = os.pipe()
-    pid = spawn("/bin/sh", ["sh", "-c", "sleep 1000 & echo started >&3; wait"], {"PATH": "/bin"}, [writer])
+    pid = spawn(
+        "/bin/sh", ["sh", "-c", "sleep 1000 & echo started >&3; wait"], {"PATH": "/bin"}, [writer], null=NULL
+    )
     os.close(writer)
     assert os.read(reader, 99) == b"started\n"
     kill_session(pid)
