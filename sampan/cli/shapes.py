@@ -71,7 +71,14 @@ def shaped(value: "Any", shape: "Shape") -> "Any":
     return _ZERO[shape] if value is None else value
 
 
+_NO_OTHERS: "Mapping[str, str]" = {}
+
+
 class Struct(dict[str, "Any"]):
-    """A JSON object of a fixed shape: asking for a field that it lacks is an error, as with a Go struct."""
+    """A JSON object of a fixed shape: asking for a field that it lacks is an error, as with a Go struct.
+
+    ``fields``: the JSON names of the fields that Go names otherwise.
+    """
 
     go_type = ""
+    fields: "Mapping[str, str]" = _NO_OTHERS

@@ -65,7 +65,7 @@ class Creation:
                     raise ClientError(error.message) from error  # Docker's client finds that by itself
                 raise
             except DaemonNotFound as error:
-                if self._pull not in {"missing", ""} or "no such image" not in error.message.lower():
+                if self._pull not in {"missing", ""}:
                     raise
                 self._fetch(error)
                 created = self._create()

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from sampan.cli.app import App
     from sampan.cli.parser import Parsed
+    from sampan.cli.shapes import Struct
 
 _WIDTH: "Final" = 20
 _SHORT: "Final" = 7
@@ -79,11 +80,24 @@ def version(app: "App", parsed: "Parsed") -> None:
     if wanted := parsed.flags["format"]:
         from sampan.cli.lists import show_object
 
-        show_object(app, {"Client": client, "Server": server}, wanted, "system.versionInfo")
+        halves = {"Client": _half(client, "system.clientVersion"), "Server": server}
+        if server is not None:
+            halves["Server"] = _half(server, "*types.Version")
+        show_object(app, halves, wanted, "system.versionInfo")
     else:
         app.out_lines([*_client_lines(client), *(_server_lines(server) if server else ())])
     if failure is not None:
         raise failure
+
+
+def _half(facts: "dict[str, Any]", go_type: str) -> "Struct":
+    """Return half of ``version`` as templates see it."""
+    from sampan.cli.shapes import Struct
+
+    half = Struct(facts)
+    half.go_type = go_type
+    half.fields = {"APIVersion": "ApiVersion"}
+    return half
 
 
 def _engine(server: "dict[str, Any]") -> "dict[str, Any]":

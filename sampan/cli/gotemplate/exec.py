@@ -259,6 +259,8 @@ class Run:
         method = getattr(receiver, "methods", {}).get(name)
         if method is not None:
             return self._method(dot, name, node, args, final, lambda text: method(receiver, text))
+        if isinstance(receiver, Struct):
+            name = receiver.fields.get(name, name)
         known = name in receiver or (isinstance(receiver, Document) and name in receiver.shapes)
         if known or isinstance(receiver, Map):
             if args or final is not _NO_VALUE:

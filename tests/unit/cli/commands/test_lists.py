@@ -156,7 +156,11 @@ def test_events(daemon: FakeDaemon, sampan: Sampan, monkeypatch: pytest.MonkeyPa
 def test_version(daemon: FakeDaemon, sampan: Sampan) -> None:
     daemon.on("GET", "/version", json={"Version": "9", "ApiVersion": "1.51", "MinAPIVersion": "1.24"})
     assert " Engine:\n  Version:          9\n" in sampan("version").out
-    assert sampan("version", "-f", "{{.Server.Version}} {{.Client.ApiVersion}}").out == "9 1.51\n"
+    assert sampan(
+        "version", "-f", "{{.Server.Version}} {{.Client.APIVersion}} {{.Server.APIVersion}}"
+    ).out == ("9 1.51 1.51\n")
+    assert '"ApiVersion":"1.51"' in sampan("version", "-f", "{{json .Server}}").out
+    assert "in type *types.Version" in sampan("version", "-f", "{{.Server.Nope}}").err
     assert sampan("version", "-f", "{{").code == 64
     assert sampan("--version").out.startswith("Sampan version 0.1.0, build ")
 
