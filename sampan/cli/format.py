@@ -180,12 +180,10 @@ def render_object(document: "dict[str, Any]", source: str, go_type: str = "") ->
     from sampan.cli.gotemplate import Template, TemplateError
     from sampan.cli.shapes import Struct
 
-    data: dict[str, Any] = document
-    if go_type:
-        data = Struct(document)
-        data.go_type = go_type
+    if go_type and not isinstance(document, Struct):
+        document = Struct(document, go_type)
     try:
-        return Template(template_text(source)).render(data)
+        return Template(template_text(source)).render(document)
     except TemplateError as error:
         raise FormatError(f"template parsing error: {error}") from error
 

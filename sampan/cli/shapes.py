@@ -77,8 +77,14 @@ _NO_OTHERS: "Mapping[str, str]" = {}
 class Struct(dict[str, "Any"]):
     """A JSON object of a fixed shape: asking for a field that it lacks is an error, as with a Go struct.
 
-    ``fields``: the JSON names of the fields that Go names otherwise.
+    ``go_type`` is what Docker's client calls it, ``fields`` the JSON names of what Go names otherwise.
     """
 
-    go_type = ""
-    fields: "Mapping[str, str]" = _NO_OTHERS
+    __slots__ = ("fields", "go_type")
+
+    def __init__(
+        self, values: "Mapping[str, Any]", go_type: str, fields: "Mapping[str, str]" = _NO_OTHERS
+    ) -> None:
+        super().__init__(values)
+        self.go_type = go_type
+        self.fields = fields

@@ -25,6 +25,13 @@ _HOST: "Final" = (
     ("Architecture", "Architecture"),
 )
 _PROXIES: "Final" = (("HTTP Proxy", "HttpProxy"), ("HTTPS Proxy", "HttpsProxy"), ("No Proxy", "NoProxy"))
+_GO_NAMES: "Final" = {
+    "HTTPProxy": "HttpProxy",
+    "HTTPSProxy": "HttpsProxy",
+    "CPUCfsPeriod": "CpuCfsPeriod",
+    "CPUCfsQuota": "CpuCfsQuota",
+    "BridgeNfIP6tables": "BridgeNfIp6tables",
+}
 
 
 def info(app: "App", parsed: "Parsed") -> None:
@@ -41,8 +48,10 @@ def info(app: "App", parsed: "Parsed") -> None:
         failure = CommandError(f"ERROR: {error}\nerrors pretty printing info")
     if source:
         from sampan.cli.lists import show_object
+        from sampan.cli.shapes import Struct
 
-        show_object(app, {**(server or {}), "ClientInfo": client}, source, "system.dockerInfo")
+        facts = Struct({**(server or {}), "ClientInfo": client}, "system.dockerInfo", _GO_NAMES)
+        show_object(app, facts, source, facts.go_type)
     else:
         app.out_lines(["Client: Sampan", *_client_lines(client), "", "Server:"])
         if server is not None:

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
     from sampan.cli.app import App
     from sampan.cli.parser import Parsed
-    from sampan.cli.shapes import Struct
 
 _WIDTH: "Final" = 20
 _SHORT: "Final" = 7
+_GO_NAMES: "Final" = {"APIVersion": "ApiVersion"}
 
 
 def version_line() -> str:
@@ -79,25 +79,17 @@ def version(app: "App", parsed: "Parsed") -> None:
             server["Components"] = [*parts, _engine(server)]
     if wanted := parsed.flags["format"]:
         from sampan.cli.lists import show_object
+        from sampan.cli.shapes import Struct
 
-        halves = {"Client": _half(client, "system.clientVersion"), "Server": server}
-        if server is not None:
-            halves["Server"] = _half(server, "*types.Version")
+        halves = {
+            "Client": Struct(client, "system.clientVersion", _GO_NAMES),
+            "Server": None if server is None else Struct(server, "*types.Version", _GO_NAMES),
+        }
         show_object(app, halves, wanted, "system.versionInfo")
     else:
         app.out_lines([*_client_lines(client), *(_server_lines(server) if server else ())])
     if failure is not None:
         raise failure
-
-
-def _half(facts: "dict[str, Any]", go_type: str) -> "Struct":
-    """Return half of ``version`` as templates see it."""
-    from sampan.cli.shapes import Struct
-
-    half = Struct(facts)
-    half.go_type = go_type
-    half.fields = {"APIVersion": "ApiVersion"}
-    return half
 
 
 def _engine(server: "dict[str, Any]") -> "dict[str, Any]":
