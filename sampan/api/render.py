@@ -10,13 +10,16 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET
 
-from sampan.api.versions import Version
+from sampan.api.versions import MAX_VERSION, Version
 from sampan.images.describe import portable
 from sampan.wire.containers import ContainerConfig, ContainerSummary, InspectedContainer
 from sampan.wire.images import ImageSummary, InspectedImage
 from sampan.wire.system import Info
 
 _Names = frozenset[str]
+_encode: Final = msgspec.json.Encoder().encode
+
+ENTRIES_SINCE: Final[Version] = (1, 48)  # entries of a list of containers are the same from then on
 
 # `omitempty` in moby's api/types: left out when empty, zero or false
 _CONFIG: Final[_Names] = frozenset(
@@ -105,10 +108,26 @@ def render_container(container: InspectedContainer, version: Version) -> dict[st
 
 
 def render_containers(containers: Sequence[ContainerSummary], version: Version) -> Any:
-    """Return the answer of GET /containers/json."""
-    if version >= (1, 48) and not any(container.mounts for container in containers):
+    """Return the answer of GET /containers/json, sizes included; see ``render_entries``."""
+    if version >= ENTRIES_SINCE and not any(container.mounts for container in containers):
         return containers
     return [_render_summary(container, version) for container in containers]
+
+
+def render_entry(container: ContainerSummary) -> bytes:
+    """Return an entry of GET /containers/json but for its end: state and status, and the brace behind them."""
+    document = _render_summary(container, MAX_VERSION)
+    del document["State"], document["Status"]
+    return _encode(document)[:-1]
+
+
+def render_entries(entries: Iterable[tuple[bytes, str, str]]) -> bytes:
+    """Return the answer of GET /containers/json from entries, each with its state and its status."""
+    pieces = [b"["]
+    for entry, state, status in entries:
+        pieces += (entry, b',"State":%b,"Status":%b}' % (_encode(state), _encode(status)), b",")
+    pieces[-1] = b"]\n" if len(pieces) > 1 else b"[]\n"
+    return b"".join(pieces)
 
 
 def _render_summary(container: ContainerSummary, version: Version) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 from msgspec import field
@@ -34,6 +35,10 @@ class Status(StrEnum):
     DEAD = "dead"
 
 
+UP: Final = frozenset({Status.RUNNING, Status.PAUSED})  # a process lives; looking members up takes its time
+_RUNNING: Final = UP | {Status.RESTARTING}
+
+
 class State(msgspec.Struct):
     """Where a container stands. Times are nanoseconds since 1970, 0 for never."""
 
@@ -49,7 +54,7 @@ class State(msgspec.Struct):
     @property
     def running(self) -> bool:
         """True while Docker says ``Running``: a process lives, or one will be started again in a moment."""
-        return self.status in (Status.RUNNING, Status.PAUSED, Status.RESTARTING)
+        return self.status in _RUNNING
 
 
 class Row(msgspec.Struct):
@@ -125,6 +130,7 @@ class Container:
     __slots__ = (
         "clients",
         "exit_waiters",
+        "listed",
         "lock",
         "log_ended",
         "pending_exit",
@@ -146,6 +152,7 @@ class Container:
         self.restarting: asyncio.Task[None] | None = None
         self.restart_wait_s = 0.0
         self.log_ended: asyncio.Event | None = None
+        self.listed: tuple[tuple[object, ...], bytes] | None = None  # see listing.entry
 
     @property
     def id(self) -> str:

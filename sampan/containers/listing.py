@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter, is_
 from typing import Final
 
 from sampan.base.errors import InvalidParameter
 from sampan.base.units import human_duration
-from sampan.containers.container import Container, Status
+from sampan.containers.container import UP, Container, Status
 from sampan.containers.inspect import show_network
 from sampan.wire.containers import (
     ContainerSummary,
@@ -23,13 +24,14 @@ _KNOWN: Final = frozenset(
         "volume"
     ).split()
 )
+_created: Final = attrgetter("row.created_ns")
 _HEALTH: Final = frozenset({"starting", "healthy", "unhealthy", "none"})
 
 
 def status_text(container: Container, now_ns: int) -> str:
     """Return the STATUS column: ``Up 5 minutes (healthy)``, ``Exited (0) 2 hours ago``."""
     state = container.state
-    if state.status in (Status.RUNNING, Status.PAUSED):
+    if state.status in UP:
         up = f"Up {human_duration((now_ns - state.started_ns) / 1e9)}"
         if state.status is Status.PAUSED:
             return f"{up} (Paused)"
@@ -98,6 +100,22 @@ def summarize(container: Container, now_ns: int) -> ContainerSummary:
     )
 
 
+def entry(container: Container, render: Callable[[ContainerSummary], bytes]) -> bytes:
+    """Return what ``render`` makes of the container's summary, kept while all it may show stays the same.
+
+    It must not show state and status: those change with time. The other parts of a row that change are
+    replaced as a whole, so that it is enough to look whether they are the same objects.
+    """
+    row = container.row
+    source = (render, row.name, row.host, row.network, row.endpoints, row.detached)
+    kept = container.listed
+    if kept is not None and all(map(is_, kept[0], source)):
+        return kept[1]
+    text = render(summarize(container, 0))
+    container.listed = source, text
+    return text
+
+
 def check_filters(filters: Filters) -> None:
     """Raise InvalidParameter for a filter or a value that Docker does not know."""
     for key in filters:
@@ -137,7 +155,7 @@ def select(
     tells whether an image by name is one that the container was made of.
     """
     check_filters(filters)
-    ordered = sorted(containers, key=lambda c: c.row.created_ns, reverse=True)
+    ordered = sorted(containers, key=_created, reverse=True)
     if before := filters.get("before"):
         edge = find(before[-1]).row.created_ns
         ordered = [c for c in ordered if c.row.created_ns < edge]
@@ -146,8 +164,8 @@ def select(
         ordered = [c for c in ordered if c.row.created_ns > edge]
     if not (everything or limit > 0 or filters.get("status") or filters.get("exited")):
         ordered = [c for c in ordered if c.state.running]
-    tests = _tests(filters, is_ancestor)
-    chosen = [c for c in ordered if all(test(c) for test in tests)]
+    tests = _tests(filters, is_ancestor) if filters else []
+    chosen = [c for c in ordered if all(test(c) for test in tests)] if tests else ordered
     return chosen[:limit] if limit > 0 else chosen
 
 

@@ -7,7 +7,7 @@ is answered first (state, event, every ``wait``); unmounting and network teardow
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Collection, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -417,7 +417,39 @@ class ContainersService:
     ) -> list[ContainerSummary]:
         """Return the containers that pass ``filters``, newest first; without ``all`` only those that run."""
         now_ns = time.time_ns()
-        chosen = listing.select(
+        chosen = self._choose(all=all, limit=limit, filters=filters)
+        summaries = [listing.summarize(container, now_ns) for container in chosen]
+        if size:
+            for container, summary in zip(chosen, summaries, strict=True):
+                summary.size_rw, summary.size_root_fs = await self._sizes(container)
+        return summaries
+
+    def list_entries(
+        self,
+        render: Callable[[ContainerSummary], bytes],
+        *,
+        all: bool = False,  # noqa: A002 - Docker's word
+        limit: int = 0,
+        filters: listing.Filters | None = None,
+    ) -> list[tuple[bytes, str, str]]:
+        """Return the same containers as ``render`` shows them, each with its state and its status.
+
+        ``render`` shows neither of those two, since what it makes is kept (see ``listing.entry``).
+        """
+        now_ns = time.time_ns()
+        return [
+            (listing.entry(c, render), c.state.status.value, listing.status_text(c, now_ns))
+            for c in self._choose(all=all, limit=limit, filters=filters)
+        ]
+
+    def _choose(
+        self,
+        *,
+        all: bool,  # noqa: A002 - Docker's word
+        limit: int,
+        filters: listing.Filters | None,
+    ) -> list[Container]:
+        return listing.select(
             list(self._store),
             filters or {},
             everything=all,
@@ -425,11 +457,6 @@ class ContainersService:
             find=self._store.find,
             is_ancestor=self._is_ancestor,
         )
-        summaries = [listing.summarize(container, now_ns) for container in chosen]
-        if size:
-            for container, summary in zip(chosen, summaries, strict=True):
-                summary.size_rw, summary.size_root_fs = await self._sizes(container)
-        return summaries
 
     def _is_ancestor(self, image: str, container: Container) -> bool:
         try:

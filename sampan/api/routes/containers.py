@@ -3,9 +3,15 @@
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable
 from contextlib import aclosing
 
-from sampan.api.render import render_container, render_containers
+from sampan.api.render import (
+    ENTRIES_SINCE,
+    render_container,
+    render_containers,
+    render_entries,
+    render_entry,
+)
 from sampan.api.request import Request
-from sampan.api.response import Answer, Hijack, Response, StreamResponse, json
+from sampan.api.response import JSON, Answer, Hijack, Response, StreamResponse, json
 from sampan.api.router import Routes
 from sampan.api.services import Services
 from sampan.api.upgrade import hijack, stream_type
@@ -31,9 +37,11 @@ async def list_containers(request: Request, services: Services) -> Response:
     for name in ("before", "since"):  # parameters of their own before there were filters
         if value := query.text(name):
             filters.setdefault(name, [value])
-    found = await services.containers.list_containers(
-        all=query.flag("all"), limit=query.integer("limit") or 0, size=query.flag("size"), filters=filters
-    )
+    everything, limit, size = query.flag("all"), query.integer("limit") or 0, query.flag("size")
+    if request.version >= ENTRIES_SINCE and not size:
+        entries = services.containers.list_entries(render_entry, all=everything, limit=limit, filters=filters)
+        return Response(200, render_entries(entries), JSON)
+    found = await services.containers.list_containers(all=everything, limit=limit, size=size, filters=filters)
     return json(render_containers(found, request.version))
 
 
