@@ -1,5 +1,9 @@
 """Text in columns, as Docker's lists are laid out."""
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 _LEAST = 10  # columns are at least so wide, the gap included
 _GAP = 3
 
@@ -11,24 +15,29 @@ def align(text: str) -> str:
     cell in neighbouring lines that have the cell (the elastic tabs of Go's text/tabwriter).
     """
     lines = [line.split("\t") for line in text.split("\n")]
-    counts = {len(line) for line in lines[:-1]} if lines[-1] == [""] else {len(line) for line in lines}
-    if len(counts) == 1:
-        return _align_table(lines, narrow=text.replace("…", "").isascii())
+    rows = lines[:-1] if lines[-1] == [""] else lines
+    if len({len(row) for row in rows}) == 1:
+        return _lay_out(list(zip(*rows, strict=True))) + "\n" * (rows is not lines)
     out: list[list[str]] = [[] for _ in lines]
     _align_block(lines, 0, len(lines), 0, out)
     return "\n".join("".join(cells) for cells in out)
 
 
-def _align_table(lines: list[list[str]], *, narrow: bool) -> str:
-    """Lay out lines that all have the same number of cells, but for an empty last one.
+def align_columns(columns: "Sequence[Sequence[str]]") -> str:
+    """Return the lines of a table that is given by its columns, laid out as ``align`` does."""
+    if any("\t" in text or "\n" in text for text in map("".join, columns)):
+        return align("".join(["\t".join(row) + "\n" for row in zip(*columns, strict=True)]))
+    return _lay_out(columns) + "\n"
 
-    ``narrow``: each letter takes one column of the terminal.
-    """
-    rows = lines[:-1] if lines[-1] == [""] else lines
-    measure, pad = (len, str.ljust) if narrow else (width, _pad)
-    widths = [max(_LEAST, max(map(measure, column)) + _GAP) for column in list(zip(*rows, strict=True))[:-1]]
-    out = ["".join(map(pad, row, widths)) + row[-1] for row in rows]
-    return "\n".join(out) + "\n" * (rows is not lines)
+
+def _lay_out(columns: "Sequence[Sequence[str]]") -> str:
+    """Return lines of cells that hold neither tab nor line's end; the last one has no line's end."""
+    padded: list[Sequence[str]] = []
+    for column in columns[:-1]:
+        narrow = "".join(column).replace("…", "").isascii()  # each letter takes one column of the terminal
+        size = max(_LEAST, max(map(len if narrow else width, column)) + _GAP)
+        padded.append([cell.ljust(size) if narrow else _pad(cell, size) for cell in column])
+    return "\n".join(map("".join, zip(*padded, columns[-1], strict=True)))
 
 
 def _align_block(lines: list[list[str]], first: int, end: int, column: int, out: list[list[str]]) -> None:

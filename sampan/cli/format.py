@@ -108,15 +108,16 @@ class Formatter:
     def _render_columns(self, rows: "list[Row]", names: tuple[str, ...]) -> str:
         columns = self._module.Row.columns
         instead = getattr(self._module, "INSTEAD", {}) if self.source == "table " else {}
-        lines = ["\t".join(self._module.HEADERS[name] for name in names)] if self._is_table else []
-        functions = [(columns[name], instead.get(name, "")) for name in names]
-        lines += ["\t".join([str(function(row)) or other for function, other in functions]) for row in rows]
-        text = "".join([line + "\n" for line in lines])
+        cells: list[list[str]] = []
+        for name in names:
+            other = instead.get(name, "")
+            title = [self._module.HEADERS[name]] if self._is_table else []
+            cells.append(title + [str(cell) or other for cell in map(columns[name], rows)])
         if not self._is_table:
-            return text
-        from sampan.cli.columns import align
+            return "".join(["\t".join(row) + "\n" for row in zip(*cells, strict=True)])
+        from sampan.cli.columns import align_columns
 
-        return align(text)
+        return align_columns(cells)
 
     def _render_template(self, rows: "list[Row]") -> str:
         from sampan.cli.gotemplate import Template, TemplateError

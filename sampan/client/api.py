@@ -93,8 +93,19 @@ class Client(Session):
         filters: "Filters | None" = None,
     ) -> "list[Json]":
         """List containers: the running ones, or all of them."""
+        return rows(self.begin_containers(all=all, limit=limit, size=size, filters=filters).result())
+
+    def begin_containers(
+        self,
+        *,
+        all: bool = False,  # noqa: A002  # the API's word
+        limit: int | None = None,
+        size: bool = False,
+        filters: "Filters | None" = None,
+    ) -> Exchange:
+        """Begin to list containers; the result is the list, or None for an empty one."""
         query = {"all": all, "limit": limit, "size": size, "filters": render_filters(filters)}
-        return rows(self.begin("GET", "/containers/json", query).result())
+        return self.begin("GET", "/containers/json", query)
 
     def create(
         self,

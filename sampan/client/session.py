@@ -101,7 +101,7 @@ class Exchange:
         """Wait for the whole answer and return its JSON, None if it has no body."""
         data = self.response().read()
         try:
-            return jsonlite.loads(data) if data.strip() else None
+            return jsonlite.loads(data) if data and not data.isspace() else None
         except ValueError as error:
             raise ConnectionFailed(f"the daemon's answer is not JSON: {error}", "") from error
 

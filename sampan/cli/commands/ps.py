@@ -1,6 +1,7 @@
 """``ps``: the list of containers."""
 
 from sampan.cli.format import FormatError, Formatter
+from sampan.client.session import rows
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,21 +19,22 @@ def list_containers(app: "App", parsed: "Parsed") -> None:
         source = app.config.text("psFormat")
     elif quiet:
         app.err("WARNING: Ignoring custom format, because both --format and --quiet are set.")
+    trunc = not flags["no-trunc"]
     try:
-        formatter = Formatter("container", source, quiet=quiet, trunc=not flags["no-trunc"], size=size)
-        if source not in _WITHOUT_SIZE and not quiet and "size" not in flags and formatter.uses("Size"):
-            size = True  # working sizes out is dear: only for a template that shows them
-            formatter = Formatter("container", source, quiet=quiet, trunc=not flags["no-trunc"], size=True)
+        if source not in _WITHOUT_SIZE and not quiet and "size" not in flags:
+            # working sizes out is dear: only for a template that shows them
+            size = Formatter("container", source, trunc=trunc).uses("Size")
         limit = dict.get(flags, "last", -1)  # not flags.get: defaults cost an import here
         if flags["latest"] and limit == -1:
             limit = 1
-        containers = app.client.containers(
+        containers = app.client.begin_containers(
             all=flags["all"],
             limit=limit if limit > 0 else None,
             size=size,
             filters=dict.get(flags, "filter"),
         )
-        text = formatter.render(containers)
+        formatter = Formatter("container", source, quiet=quiet, trunc=trunc, size=size)  # the daemon works
+        text = formatter.render(rows(containers.result()))
     except FormatError as error:
         from sampan.cli.errors import CommandError
 

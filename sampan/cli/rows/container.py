@@ -67,7 +67,10 @@ class Row(BaseRow):
         names = [name.removeprefix("/") for name in self.item.get("Names") or ()]
         if not self.options.trunc:
             return ",".join(names)
-        return next((name for name in names if "/" not in name), "")
+        for name in names:
+            if "/" not in name:
+                return name
+        return ""
 
     def image(self) -> str:
         """Return the image's name as people write it, without its digest; a bare id is cut."""
@@ -150,6 +153,8 @@ Row.methods = {"Label": label}
 def familiar(image: str) -> str:
     """Return an image's name without digest and without the registry and folder that are implied."""
     name = image.partition("@")[0]
+    if "/" not in name:
+        return name
     for domain in ("docker.io/", "index.docker.io/"):
         name = name.removeprefix(domain)
     rest = name.removeprefix("library/")
@@ -158,6 +163,8 @@ def familiar(image: str) -> str:
 
 def ports_text(ports: "list[dict[str, Any]]") -> str:
     """Return published and exposed ports, neighbours as ranges: ``0.0.0.0:80->8080/tcp, 9000-9002/udp``."""
+    if not ports:
+        return ""
     groups: dict[tuple[str, str], tuple[int, int]] = {}
     done: list[str] = []
     mapped: list[str] = []
