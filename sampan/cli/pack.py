@@ -3,7 +3,8 @@
 A file for each module, as Python has it, costs a short command a tenth of its time. The pack lies where
 Python keeps what it compiles and is written as that is: by the first command that may. It is ``marshal`` of
 the head, by which the launcher knows its own, of the code of ``packed``, the importer, and of what that has
-to know of the modules; their code follows from INDEX on, so that only what is needed is read.
+to know of the modules; their code follows from INDEX on, so that only what is needed is read. What every
+command needs lies there once more, as one object: names that modules share are read once.
 """
 
 import marshal
@@ -51,8 +52,9 @@ def write(path: str, head: "tuple[str | int, ...]") -> None:
         posix.close(file)
 
 
-def _collect() -> "tuple[tuple[CodeType, Modules], bytes]":
-    """Return the importer and what common commands import of this package, and the code of all that."""
+def _collect() -> "tuple[tuple[CodeType, Modules, int, int], bytes]":
+    """Return the importer and what it has to know, and the code of what common commands import."""
+    always = _in_order("sampan.cli.main", [])
     for name in _COMMON:
         __import__(f"sampan.{name}")
     modules: Modules = {}
@@ -65,7 +67,23 @@ def _collect() -> "tuple[tuple[CodeType, Modules], bytes]":
             is_package = spec.submodule_search_locations is not None
             modules[name] = (spec.origin, is_package, stamp, INDEX + len(data), len(code))
             data += code
-    return (_code_of(packed.__loader__, packed.__name__), modules), data
+    whole = marshal.dumps([(name, _code_of(sys.modules[name].__loader__, name)) for name in always])
+    importer = _code_of(packed.__loader__, packed.__name__)
+    return (importer, modules, INDEX + len(data), len(whole)), data + whole
+
+
+def _in_order(name: str, found: list[str]) -> list[str]:
+    """Append ``name`` to ``found``, behind what it imports of this package when it is run; return that."""
+    __import__(name)
+    names = _code_of(sys.modules[name].__loader__, name).co_names
+    if "TYPE_CHECKING" in names:
+        names = names[: names.index("TYPE_CHECKING")]  # what is imported below that is for the type checker
+    needed = {name.rpartition(".")[0], *names, *(f"{package}.{last}" for package in names for last in names)}
+    for other in list(sys.modules):
+        if other in needed and other.partition(".")[0] == "sampan" and other not in found:
+            _in_order(other, found)
+    found.append(name)
+    return found
 
 
 def _code_of(loader: "Any", name: str) -> "CodeType":

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -23,11 +24,13 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(root: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    """Run ``sampan --version``, with ``options`` for Python."""
+def run(
+    root: Path, *options: str, command: Sequence[str] = ("--version",)
+) -> subprocess.CompletedProcess[str]:
+    """Run ``sampan`` with the arguments ``command``, and with ``options`` for Python."""
     program = str(root / "bin" / "sampan")
     return subprocess.run(
-        [sys.executable, "-S", "-E", "-I", *options, program, "--version"],
+        [sys.executable, "-S", "-E", "-I", *options, program, *command],
         capture_output=True,
         text=True,
         check=False,
@@ -44,9 +47,18 @@ def test_the_first_command_packs_for_the_next(root: Path) -> None:
     second = run(root, "-v")
     assert second.stdout.startswith("Sampan version ")
     loaded = [line for line in second.stderr.splitlines() if line.startswith("import 'sampan")]
-    plain = [line for line in loaded if "PackImporter" not in line]
-    assert len(loaded) > 10
-    assert all("commands.version" in line for line in plain)  # no common command
+    assert len(loaded) == 1  # what every command needs was not looked for one by one
+    assert "commands.version" in loaded[0]  # no common command
+    assert "SourceFileLoader" in loaded[0]
+
+
+def test_the_rest_of_a_common_command_comes_from_the_pack(root: Path) -> None:
+    run(root)
+    shown = run(root, "-v", command=("-H", "unix:///nowhere/s.sock", "ps"))
+    assert "Cannot connect" in shown.stderr
+    loaded = [line for line in shown.stderr.splitlines() if line.startswith("import 'sampan")]
+    assert any("sampan.cli.format" in line for line in loaded)
+    assert all("PackImporter" in line for line in loaded)
 
 
 def test_a_changed_source_is_noticed(root: Path) -> None:
