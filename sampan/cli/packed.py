@@ -68,6 +68,7 @@ class PackImporter:
             return None
         spec = ModuleSpec(name, self, origin=source, is_package=is_package)
         spec.has_location = True
+        spec.cached = self._path  # Python would work out a place
         if is_package:
             spec.submodule_search_locations = [source.rpartition("/")[0]]
         return spec

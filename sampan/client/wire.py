@@ -5,7 +5,6 @@ The raw ``_socket`` is used because ``socket`` costs as much as a whole short co
 """
 
 import _socket
-import errno
 import posix
 
 from sampan.client.errors import ClientError, ConnectionFailed
@@ -98,6 +97,8 @@ class Wire:
         try:
             self.socket.shutdown(_socket.SHUT_WR)
         except OSError as error:
+            import errno  # a tenth of a millisecond that other commands need not spend
+
             if error.errno not in {errno.ENOTCONN, errno.EPIPE}:
                 raise
 
@@ -165,7 +166,7 @@ def _connect(endpoint: "Endpoint", timeout: float | None) -> _socket.socket:
         sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
         sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_KEEPALIVE, 1)
         return sock
-    raise last or OSError(errno.EADDRNOTAVAIL, "no address")
+    raise last or OSError(f"no address of {endpoint.address}")
 
 
 def _open(family: int, place: object, timeout: float | None) -> _socket.socket:
