@@ -41,6 +41,9 @@ _MOUNT_POINT: Final[_Names] = frozenset({"Driver", "Name", "Type"})
 _CONFIG_POINTERS: Final[_Names] = frozenset({"StopTimeout"})
 _HOST_CONFIG_POINTERS: Final[_Names] = frozenset({"Init"})
 
+_LATER: Final[_Names] = frozenset({"State", "Status"})
+_NOT_BRIEF: Final[_Names] = frozenset({"HostConfig", "Labels", "Mounts", "NetworkSettings"})
+
 # fields that came later than the oldest version spoken, by section
 _SINCE: Final[Mapping[str, Mapping[str, Version]]] = {
     "HostConfig": {
@@ -115,10 +118,18 @@ def render_containers(containers: Sequence[ContainerSummary], version: Version) 
 
 
 def render_entry(container: ContainerSummary) -> bytes:
-    """Return an entry of GET /containers/json but for its end: state and status, and the brace behind them."""
+    """Return an entry of GET /containers/json but for its end: state, status and the brace behind them."""
+    return _without(_LATER, container)
+
+
+def render_brief_entry(container: ContainerSummary) -> bytes:
+    """Return the same without what the usual table of containers does not show."""
+    return _without(_LATER | _NOT_BRIEF, container)
+
+
+def _without(names: _Names, container: ContainerSummary) -> bytes:
     document = _render_summary(container, MAX_VERSION)
-    del document["State"], document["Status"]
-    return _encode(document)[:-1]
+    return _encode({name: value for name, value in document.items() if name not in names})[:-1]
 
 
 def render_entries(entries: Iterable[tuple[bytes, str, str]]) -> bytes:

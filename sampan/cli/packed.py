@@ -31,8 +31,8 @@ def install(path: str, file: int, modules: "Modules", start: int, size: int) -> 
     gc.set_threshold(10000)  # a short command leaves nothing that is worth a search
     importer = PackImporter(path, file, modules)
     always: list[tuple[str, CodeType]] = marshal.loads(posix.pread(file, size, start))  # noqa: S302 - see below
-    specs = [importer.find_spec(name) for name, _ in always]
-    if None in specs:
+    specs = [spec for name, _ in always if (spec := importer.find_spec(name)) is not None]
+    if len(specs) < len(always):
         return  # a source has changed
     sys.meta_path.insert(0, importer)
     for spec, (name, code) in zip(specs, always, strict=True):
@@ -66,7 +66,7 @@ class PackImporter:
                 return None
         except OSError:
             return None
-        spec = ModuleSpec(name, self, origin=source, is_package=is_package)
+        spec = ModuleSpec(name, self, origin=source, is_package=is_package)  # type: ignore[arg-type]  # no Loader
         spec.has_location = True
         spec.cached = self._path  # Python would work out a place
         if is_package:

@@ -102,9 +102,19 @@ class Client(Session):
         limit: int | None = None,
         size: bool = False,
         filters: "Filters | None" = None,
+        brief: bool = False,
     ) -> Exchange:
-        """Begin to list containers; the result is the list, or None for an empty one."""
-        query = {"all": all, "limit": limit, "size": size, "filters": render_filters(filters)}
+        """Begin to list containers; the result is the list, or None for an empty one.
+
+        ``brief``: the daemon may leave out what the usual table does not show (Docker's does not).
+        """
+        query = {
+            "all": all,
+            "limit": limit,
+            "size": size,
+            "filters": render_filters(filters),
+            "brief": brief,
+        }
         return self.begin("GET", "/containers/json", query)
 
     def create(

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Final
 
@@ -13,6 +14,7 @@ from sampan.containers.errors import IsPaused, IsRestarting, NotRunning
 from sampan.runtime.task import Exit, Streams
 from sampan.wire.containers import (
     ContainerConfig,
+    ContainerSummary,
     EndpointSettings,
     Health,
     HostConfig,
@@ -21,6 +23,9 @@ from sampan.wire.containers import (
 )
 
 ROW_VERSION = 1
+
+Listed = dict[Callable[[ContainerSummary], bytes], tuple[tuple[object, ...], bytes]]
+"""What lists showed of a container, by who rendered it: of which objects it was made, and the text."""
 
 
 class Status(StrEnum):
@@ -152,7 +157,7 @@ class Container:
         self.restarting: asyncio.Task[None] | None = None
         self.restart_wait_s = 0.0
         self.log_ended: asyncio.Event | None = None
-        self.listed: tuple[tuple[object, ...], bytes] | None = None  # see listing.entry
+        self.listed: Listed = {}
 
     @property
     def id(self) -> str:

@@ -107,13 +107,11 @@ def entry(container: Container, render: Callable[[ContainerSummary], bytes]) -> 
     replaced as a whole, so that it is enough to look whether they are the same objects.
     """
     row = container.row
-    source = (render, row.name, row.host, row.network, row.endpoints, row.detached)
-    kept = container.listed
-    if kept is not None and all(map(is_, kept[0], source)):
-        return kept[1]
-    text = render(summarize(container, 0))
-    container.listed = source, text
-    return text
+    source = (row.name, row.host, row.network, row.endpoints, row.detached)
+    kept = container.listed.get(render)
+    if kept is None or not all(map(is_, kept[0], source)):
+        kept = container.listed[render] = (source, render(summarize(container, 0)))
+    return kept[1]
 
 
 def check_filters(filters: Filters) -> None:

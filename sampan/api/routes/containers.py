@@ -5,6 +5,7 @@ from contextlib import aclosing
 
 from sampan.api.render import (
     ENTRIES_SINCE,
+    render_brief_entry,
     render_container,
     render_containers,
     render_entries,
@@ -39,7 +40,8 @@ async def list_containers(request: Request, services: Services) -> Response:
             filters.setdefault(name, [value])
     everything, limit, size = query.flag("all"), query.integer("limit") or 0, query.flag("size")
     if request.version >= ENTRIES_SINCE and not size:
-        entries = services.containers.list_entries(render_entry, all=everything, limit=limit, filters=filters)
+        render = render_brief_entry if query.flag("brief") else render_entry
+        entries = services.containers.list_entries(render, all=everything, limit=limit, filters=filters)
         return Response(200, render_entries(entries), JSON)
     found = await services.containers.list_containers(all=everything, limit=limit, size=size, filters=filters)
     return json(render_containers(found, request.version))

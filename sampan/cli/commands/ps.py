@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from sampan.cli.app import App
     from sampan.cli.parser import Parsed
 
+_USUAL = ("", "table")
 _WITHOUT_SIZE = ("", "table", "json", "raw")
 
 
@@ -32,6 +33,7 @@ def list_containers(app: "App", parsed: "Parsed") -> None:
             limit=limit if limit > 0 else None,
             size=size,
             filters=dict.get(flags, "filter"),
+            brief=not size and (quiet or source in _USUAL),
         )
         formatter = Formatter("container", source, quiet=quiet, trunc=trunc, size=size)  # the daemon works
         text = formatter.render(rows(containers.result()))

@@ -64,7 +64,7 @@ class Row(BaseRow):
 
     def names(self) -> str:
         """Return the name; with all of it asked for, the names by links as well."""
-        names = [name.removeprefix("/") for name in self.item.get("Names") or ()]
+        names: list[str] = [name.removeprefix("/") for name in self.item.get("Names") or ()]
         if not self.options.trunc:
             return ",".join(names)
         for name in names:

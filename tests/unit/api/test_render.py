@@ -5,7 +5,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from sampan.api.render import render_container, render_containers, render_image, render_images
+from sampan.api.render import (
+    render_brief_entry,
+    render_container,
+    render_containers,
+    render_entries,
+    render_entry,
+    render_image,
+    render_images,
+)
 from sampan.wire.containers import (
     ContainerConfig,
     ContainerState,
@@ -164,6 +172,28 @@ def test_lists_of_containers() -> None:
     shown = sent(render_containers([summary(mounts=mounts)], NEWEST))[0]["Mounts"][0]
     assert "Driver" not in shown
     assert shown["Name"] == "v"
+
+
+def test_entries_of_the_list_of_containers() -> None:
+    assert render_entries([]) == b"[]\n"
+    mounts = [MountPoint(type="volume", name="v", destination="/v")]
+    shown = [summary(), summary(mounts=mounts, labels={"State": "x", "Status": "y"})]
+    entries = [(render_entry(entry), "paused", 'Up "1" second') for entry in shown]
+    expected = sent(render_containers(shown, NEWEST))
+    for entry in expected:
+        entry.update(State="paused", Status='Up "1" second')
+    text = render_entries(entries)
+    assert text.endswith(b"]\n")
+    assert msgspec.json.decode(text) == expected
+
+
+def test_brief_entries_hold_what_the_usual_table_shows() -> None:
+    whole, brief = (
+        msgspec.json.decode(render_entries([(render(summary()), "running", "Up")]))[0]
+        for render in (render_entry, render_brief_entry)
+    )
+    assert set(whole) - set(brief) == {"HostConfig", "Labels", "Mounts", "NetworkSettings"}
+    assert brief == {name: whole[name] for name in brief}
 
 
 def image() -> InspectedImage:

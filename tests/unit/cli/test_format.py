@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from support.shared import table
 
-from sampan.cli.columns import align, ellipsis
+from sampan.cli.columns import align, align_columns, ellipsis
 from sampan.cli.format import KINDS, FormatError, Formatter, render_inspect, render_object, template_text
 from sampan.cli.rows import container, history, stats
 from sampan.cli.rows.base import Options, printed_time, short_id
@@ -266,6 +266,18 @@ def test_columns_follow_their_neighbours() -> None:
         "a                 b         c\nlonger than ten   x         y\n\nalone\nz         w\n"
     )
     assert align("你好\tx\nab\ty\n") == "你好      x\nab        y\n"
+
+
+def test_columns_are_aligned_as_their_text_is() -> None:
+    for cells in (
+        [["A", "longer than ten"], ["B", ""], ["C", "z"]],
+        [["A", "你好"], ["B", "x…"]],
+        [["A", "one\ttwo"], ["B", "x"]],
+        [["A", "one\ntwo"], ["B", "x"]],
+        [["A"]],
+    ):
+        text = "".join("\t".join(row) + "\n" for row in zip(*cells, strict=True))
+        assert align_columns(cells) == align(text)
 
 
 def test_times_are_printed_as_go_does(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,22 +31,23 @@ def test_ps(daemon: FakeDaemon, sampan: Sampan) -> None:
     assert lines[0].split() == ["CONTAINER", "ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES"]
     assert lines[1].startswith("aaaaaaaaaaaa   busybox")
     assert sampan("ps", "-q").out == "a" * 12 + "\n"
-    assert daemon.requests[0].query == {}
+    assert sampan("ps", "--format", "{{.Labels}}").out == "\n"
+    assert [request.query for request in daemon.requests] == [{"brief": "1"}, {"brief": "1"}, {}]
 
 
 @pytest.mark.parametrize(
     ("args", "query"),
     [
-        (["-a"], {"all": "1"}),
-        (["-l"], {"limit": "1"}),
-        (["-n", "3"], {"limit": "3"}),
-        (["-l", "-n", "3"], {"limit": "3"}),
+        (["-a"], {"all": "1", "brief": "1"}),
+        (["-l"], {"limit": "1", "brief": "1"}),
+        (["-n", "3"], {"limit": "3", "brief": "1"}),
+        (["-l", "-n", "3", "--format", "json"], {"limit": "3"}),
         (["-s"], {"size": "1"}),
         (["--format", "{{.Size}}"], {"size": "1"}),
         (["--format", "{{.Size}}", "--size=false"], {}),
         (
             ["-f", "name=x", "-f", "status=exited"],
-            {"filters": '{"name":{"x":true},"status":{"exited":true}}'},
+            {"filters": '{"name":{"x":true},"status":{"exited":true}}', "brief": "1"},
         ),
     ],
 )
