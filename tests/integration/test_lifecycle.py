@@ -412,3 +412,32 @@ def test_health_goes_on_after_a_restart_of_the_daemon(own_daemon: Daemon) -> Non
 def test_a_container_without_a_check_has_no_health(client: docker.DockerClient) -> None:
     container = run(client, "sleep 1000", healthcheck={"test": ["NONE"]})
     assert "Health" not in state(container) or state(container)["Health"] is None
+
+
+def test_the_list_tells_what_happens_to_a_container(daemon: Daemon, client: docker.DockerClient) -> None:
+    client.networks.create("second")
+    made = client.containers.create("busybox", ["sleep", "1000"], name="told", stop_signal="KILL")
+
+    def told() -> dict[str, Any]:
+        found: dict[str, Any] = ask(daemon, "GET /v1.51/containers/json?all=1")[0]
+        brief = ask(daemon, "GET /v1.51/containers/json?all=1&brief=1")[0]
+        for name in brief.keys() - {"Status"}:  # that may tell another second
+            assert brief[name] == found[name]
+        return found
+
+    assert (told()["State"], told()["Status"]) == ("created", "Created")
+    assert told()["NetworkSettings"]["Networks"]["bridge"]["IPAddress"] == ""
+    made.start()
+    assert told()["Status"].startswith("Up ")
+    assert told()["NetworkSettings"]["Networks"]["bridge"]["IPAddress"]
+    made.pause()
+    assert (told()["State"], told()["Status"][-8:]) == ("paused", "(Paused)")
+    made.unpause()
+    made.rename("renamed")
+    assert told()["Names"] == ["/renamed"]
+    client.networks.get("second").connect(made)
+    assert told()["NetworkSettings"]["Networks"]["second"]["IPAddress"]
+    client.networks.get("second").disconnect(made)
+    assert set(told()["NetworkSettings"]["Networks"]) == {"bridge"}
+    made.stop()
+    assert told()["Status"].startswith("Exited (137)")
