@@ -32,12 +32,14 @@ def align_columns(columns: "Sequence[Sequence[str]]") -> str:
 
 def _lay_out(columns: "Sequence[Sequence[str]]") -> str:
     """Return lines of cells that hold neither tab nor line's end; the last one has no line's end."""
-    padded: list[Sequence[str]] = []
+    shape, padded = "", []
     for column in columns[:-1]:
         narrow = "".join(column).replace("…", "").isascii()  # each letter takes one column of the terminal
         size = max(_LEAST, max(map(len if narrow else width, column)) + _GAP)
-        padded.append([cell.ljust(size) if narrow else _pad(cell, size) for cell in column])
-    return "\n".join(map("".join, zip(*padded, columns[-1], strict=True)))
+        shape += f"%-{size}s" if narrow else "%s"
+        padded.append(column if narrow else [_pad(cell, size) for cell in column])
+    shape += "%s"
+    return "\n".join([shape % row for row in zip(*padded, columns[-1], strict=True)])
 
 
 def _align_block(lines: list[list[str]], first: int, end: int, column: int, out: list[list[str]]) -> None:

@@ -112,7 +112,8 @@ class Formatter:
         for name in names:
             other = instead.get(name, "")
             title = [self._module.HEADERS[name]] if self._is_table else []
-            cells.append(title + [str(cell) or other for cell in map(columns[name], rows)])
+            texts = map(str, map(columns[name], rows))
+            cells.append([*title, *([text or other for text in texts] if other else texts)])
         if not self._is_table:
             return "".join(["\t".join(row) + "\n" for row in zip(*cells, strict=True)])
         from sampan.cli.columns import align_columns
