@@ -29,10 +29,8 @@ ADDRESS: Final = "127.0.0.11"
 _DATAGRAM: Final = 4096  # a question is never longer
 _TURN: Final = 32  # connections taken before others of the event loop get their turn
 _TURN_S: Final = 0.0002  # and datagrams answered
-_TALK_S: Final = (
-    0.00015  # who asks again so soon after an answer is likely to go on, and is waited for awake:
-)
-_AWAKE_S: Final = 0.00006 if (os.cpu_count() or 1) > 1 else 0.0  # docs/adr/0008
+_TALK_S: Final = 0.00015  # who asks again so soon after an answer is waited for awake (docs/adr/0008):
+_AWAKE_S: Final = 0.00006 if (os.cpu_count() or 1) > 1 else 0.0
 _ASKING: Final = 256  # questions of one sandbox that are being forwarded
 _CONNECTIONS: Final = 32
 _IDLE_S: Final = 10.0
