@@ -29,7 +29,8 @@ ADDRESS: Final = "127.0.0.11"
 _DATAGRAM: Final = 4096  # a question is never longer
 _TURN: Final = 32  # connections taken before others of the event loop get their turn
 _TURN_S: Final = 0.0002  # and datagrams answered
-_TALK_S: Final = 0.00015  # who asks again so soon after an answer is waited for awake (docs/adr/0008):
+# Who asks again so long after is waited for awake (docs/adr/0008); whoever is sooner has the same processor.
+_TALK_S: Final = (0.000045, 0.00015)
 _AWAKE_S: Final = 0.00006 if (os.cpu_count() or 1) > 1 else 0.0
 _ASKING: Final = 256  # questions of one sandbox that are being forwarded
 _CONNECTIONS: Final = 32
@@ -57,10 +58,13 @@ class ResolverSockets:
 
 @dataclass(slots=True)
 class Talk:
-    """Whose socket the last datagram was answered at, and when; shared by the resolvers of an event loop."""
+    """Whose socket the last datagram was answered at, and since when that one is left alone.
+
+    The resolvers of an event loop share it.
+    """
 
     udp: socket.socket | None = None
-    at: float = 0.0
+    since: float = 0.0
 
 
 class Resolver:
@@ -132,22 +136,31 @@ class Resolver:
 
     def _receive(self) -> None:
         """Answer the datagrams that have come; if one asker alone goes on and on, those that follow, too."""
+        shortest, longest = _TALK_S
+        talks = shortest < time.monotonic() - self._talk.since < longest
+        self._take_turn(_AWAKE_S if talks else 0.0)
+
+    def _take_turn(self, awake_s: float) -> None:
+        """Answer datagrams; as long as the next one comes while it is waited for, wait ``awake_s`` for it."""
         udp, talk, clock = self._sockets.udp, self._talk, time.monotonic
+        if talk.udp is not udp:
+            awake_s = 0.0
         now = clock()
-        end = now + _TURN_S
-        awake_s = _AWAKE_S if talk.udp is udp and now - talk.at < _TALK_S else 0.0
-        until = talk.at + awake_s
+        end, until, waited = now + _TURN_S, now + awake_s, True
         while now < end:
             try:
                 data, sender = udp.recvfrom(_DATAGRAM)
             except (BlockingIOError, InterruptedError):
                 if (now := clock()) >= until:
+                    talk.since = now
                     return
+                waited = True
                 continue
             except OSError as error:  # an ICMP error of an earlier answer
                 _log.debug("datagram lost", extra={"error": str(error)})
                 now = clock()
                 continue
+            awake_s, waited = awake_s if waited else 0.0, False
             known = self._answers.get(data[2:]) if self._still() else None
             answer = data[:2] + known if known is not None else self.answer(data, tcp=False)
             if isinstance(answer, Query):
@@ -157,11 +170,12 @@ class Resolver:
                     udp.sendto(answer, sender)
                 if known is None:
                     self._remember(data, answer)
-                talk.udp, talk.at = udp, clock()
-                until = talk.at + awake_s
+                talk.udp = udp
             now = clock()
+            until = now + awake_s
+        talk.since = now
         if awake_s:
-            self._next = self._loop.call_soon(self._receive)
+            self._next = self._loop.call_soon(self._take_turn, awake_s)
 
     def _still(self) -> bool:
         """Tell whether answers of before are those of now; forget them if they are not."""
