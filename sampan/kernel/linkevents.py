@@ -107,7 +107,7 @@ class PrefixEvents:
     def changed(self) -> bool:
         """Tell whether there was a change since the last call."""
         try:
-            return bool(self._netlink.events())
+            return self._netlink.drain()
         except OSError:  # more than fit
             self._netlink.drain()
             return True

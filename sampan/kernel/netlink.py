@@ -12,6 +12,7 @@ import socket
 import struct
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Final, Self
 
 # linux/netlink.h
@@ -278,16 +279,13 @@ class Netlink:
             yield kind, flags, sequence, data[offset + 16 : offset + length]
             offset += (length + 3) & ~3
 
-    def drain(self) -> None:
-        """Throw away what has arrived: a failed batch may report several refusals."""
-        self._socket.settimeout(0)
-        try:
-            while self._socket.recv(_READ):
-                pass
-        except BlockingIOError:
-            pass
-        finally:
-            self._socket.settimeout(None)
+    def drain(self) -> bool:
+        """Throw away what has arrived: a failed batch may report several refusals. Tell if there was any."""
+        found = False
+        with suppress(BlockingIOError):
+            while self._socket.recv(_READ, socket.MSG_DONTWAIT):
+                found = True
+        return found
 
 
 _NFNL_MSG_BATCH_BEGIN: Final = 16  # linux/netfilter/nfnetlink.h

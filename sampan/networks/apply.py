@@ -35,7 +35,7 @@ def look_at_host(netlink: Netlink) -> HostView:
 
 
 def look_around() -> HostView:
-    """Return the IPv4 prefixes of the host; links are named as far as they have an address.
+    """Return the IPv4 prefixes of the host, and its name servers; links are named if they have an address.
 
     For any thread. Raises OSError.
     """
@@ -46,6 +46,7 @@ def look_around() -> HostView:
         [],
         [(index, address) for index, _, address in found],
         [(route.index, route.network) for route in routes if route.network.prefixlen],
+        name_servers(),
         names={index: label for index, label, _ in found},
     )
 

@@ -82,6 +82,12 @@ class NetworkCore:
                 return found[0]
         raise NotFound(f"network {name} not found")
 
+    def _pools_of(self, network: Network) -> AddressPools | None:
+        """Return what leases the addresses of ``network``, made when first asked for; None if it went."""
+        if network.id not in self._pools and network.id in self._store.networks:
+            self._pools[network.id] = self._plugins.pools_of(network)
+        return self._pools.get(network.id)
+
     def _thread_now(self) -> DedicatedThread:
         """Return the wiring thread. Raises HostFailure when the service is closed."""
         if self._thread is None:

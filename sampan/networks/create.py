@@ -4,7 +4,7 @@ What the host and the other networks occupy is handed in; options are those of m
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from typing import Final
 
@@ -32,14 +32,14 @@ _DEFAULT_IPAM: Final = frozenset({"", "default"})
 class Surroundings:
     """What a new network has to fit in: the networks there are, the default pools, what the host occupies.
 
-    ``occupied`` is asked only when the engine chooses a subnet; ``ula`` is the engine's own IPv6 prefix.
+    ``occupied`` is of use only if the engine chooses a subnet; ``ula`` is the engine's own IPv6 prefix.
     ``drivers`` are those that can be used, by name. ``given``: pools that an IPAM plugin gave, None without
     one.
     """
 
     networks: Sequence[Network]
     default_pools: Sequence[tuple[IPv4Network, int]]
-    occupied: Callable[[], list[tuple[IPv4Network, str]]]
+    occupied: Sequence[tuple[IPv4Network, str]]
     ula: Callable[[], IPv6Network]
     drivers: Mapping[str, NetworkDriver]
     ipv6: bool = True
@@ -165,6 +165,7 @@ def plan_create(body: CreateNetwork, around: Surroundings) -> Network:
         name=wanted.name,
         driver=kind,
         created=times.now(),
+        pools=_pools(wanted, around, driver.subnets),
         internal=wanted.internal,
         attachable=wanted.attachable,
         options=options,
@@ -175,28 +176,28 @@ def plan_create(body: CreateNetwork, around: Surroundings) -> Network:
         ipam_driver=(wanted.ipam.driver if wanted.ipam is not None else "") or "default",
         config_from=body.config_from.network if body.config_from is not None else "",
     )
-    made = replace(made, pools=_pools(wanted, around, made, driver.subnets))
     _check_bridge(made, around.networks)
     _check_parent(made, around.networks)
     return made
 
 
-def _pools(body: CreateNetwork, around: Surroundings, network: Network, most: int) -> tuple[PoolConfig, ...]:
-    """Return the address pools of ``network``: those asked for, and one for each family that has none."""
+def _pools(body: CreateNetwork, around: Surroundings, most: int) -> tuple[PoolConfig, ...]:
+    """Return the address pools of a network: those asked for, and one for each family that has none."""
     if around.given is not None:
         return tuple(sorted(around.given, key=lambda pool: pool.subnet.version))
     others = [other for other in around.networks if not other.config_only]
     taken = [(pool.subnet, f"network {other.name}") for other in others for pool in other.in_use]
     configs = (body.ipam.config if body.ipam is not None else None) or ()
-    wanted = pools.parse_pools(configs, ipv6=network.ipv6, most=most)
+    ipv4, ipv6 = body.enable_ipv4 is not False, bool(body.enable_ipv6)
+    wanted = pools.parse_pools(configs, ipv6=ipv6, most=most)
     for pool in wanted:
-        if network.ipv4 if pool.subnet.version == 4 else network.ipv6:
+        if ipv4 if pool.subnet.version == 4 else ipv6:
             pools.check_overlap(pool, taken)
     versions = {pool.subnet.version for pool in wanted}
     found: list[PoolConfig] = []
-    if network.ipv4 and 4 not in versions:
-        found.append(pools.choose_pool(around.default_pools, [*taken, *around.occupied()]))
-    if network.ipv6 and 6 not in versions:
+    if ipv4 and 4 not in versions:
+        found.append(pools.choose_pool(around.default_pools, [*taken, *around.occupied]))
+    if ipv6 and 6 not in versions:
         found.append(pools.choose_ula(around.ula(), taken))
     return tuple(sorted((*wanted, *found), key=lambda pool: pool.subnet.version))
 

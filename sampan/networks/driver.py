@@ -37,6 +37,10 @@ class NetworkDriver(Protocol):
         """How many subnets of one IP version a network can have; 0: users cannot create any network."""
 
     @property
+    def deferred(self) -> bool:
+        """Whether a network is answered for before what it needs of the host is made (docs/adr/0007)."""
+
+    @property
     def needs(self) -> tuple[str, ...]:
         """The kinds of links that the kernel must have."""
 

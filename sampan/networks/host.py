@@ -238,9 +238,9 @@ class HostNetworks:
             if not sublinks.supports(self._socket(), kind):
                 raise apply.missing(kind, f"{kind} networks")
 
-    def require_firewall(self, plan: NetworkPlan) -> None:
-        """Raise HostFailure if ``plan`` has rules that cannot be put anywhere. For any thread."""
-        if self._firewall is not None and plan.rules:
+    def require_firewall(self) -> None:
+        """Raise HostFailure if there shall be rules, and cannot be any. For any thread."""
+        if self._firewall is not None:
             self._firewall.require()
 
     def create_network(self, plan: NetworkPlan, *, bridges: Sequence[str]) -> None:
@@ -249,7 +249,8 @@ class HostNetworks:
         Raises HostFailure; ``release_network`` undoes it.
         """
         try:
-            self.require_firewall(plan)
+            if plan.rules:
+                self.require_firewall()
             for bridge in plan.bridges:
                 apply.apply_bridge(self._socket(), bridge)
             for parent in plan.parents:

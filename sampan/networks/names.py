@@ -4,7 +4,7 @@ import socket
 
 from sampan.kernel.threads import DedicatedThread
 from sampan.networks.dns.forward import Forwarder, make_here
-from sampan.networks.dns.service import ADDRESS, Resolver
+from sampan.networks.dns.service import ADDRESS, Resolver, Talk
 from sampan.networks.dns.zone import View, Zone, parse_links
 from sampan.networks.endpoint import Attachment, Held
 from sampan.networks.host import HostNetworks
@@ -16,6 +16,7 @@ class Names:
 
     def __init__(self) -> None:
         self._zones: dict[str, Zone] = {}
+        self._talk = Talk()
 
     def open(self, held: Held, thread: DedicatedThread | None, host: HostNetworks) -> None:
         """Answer by the sockets that were made in the sandbox of ``held``."""
@@ -31,7 +32,7 @@ class Names:
                 return await thread.call(host.make_socket, path, family, kind)
 
             forwarder = Forwarder(lambda: servers, make_there)
-        held.resolver = Resolver(sockets, forwarder)
+        held.resolver = Resolver(sockets, forwarder, self._talk)
 
     async def close(self, held: Held) -> None:
         """Stop answering; idempotent."""

@@ -171,6 +171,7 @@ def read_host(*, follow_systemd: bool) -> Resolv:
 
 
 _parsed: dict[Path, tuple[tuple[int, ...], Resolv]] = {}
+_UNREAD: Final = ((), Resolv())
 
 
 def _read(path: Path) -> Resolv:
@@ -178,7 +179,7 @@ def _read(path: Path) -> Resolv:
     try:
         status = path.stat()
         stamp = (status.st_ino, status.st_size, status.st_mtime_ns)
-        before, parsed = _parsed.get(path, ((), Resolv()))
+        before, parsed = _parsed.get(path, _UNREAD)
         if before != stamp:
             parsed = parse_resolv(path.read_text(encoding="utf-8", errors="replace"), str(path))
             _parsed[path] = (stamp, parsed)

@@ -291,7 +291,7 @@ class Sandboxes(Segments):
     async def _attach(self, request: SandboxRequest, network: Network, held: Held) -> Attachment:
         """Make the endpoint of ``request`` on ``network``; its addresses may be a plugin's."""
         leased = await self._plugins.lease(request, network, held, self._open_sandboxes.values())
-        pools = self._pools.get(network.id)
+        pools = self._pools_of(network)
         try:
             return attach(request, network, self._plugins.driver_of(network), pools, held, leased)
         except BaseException:

@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from ipaddress import IPv6Network
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Final
 
@@ -88,7 +88,9 @@ class Segments(NetworkCore):
                 check_link_name(bridge)
             if bridge and bridge not in self._leaving:
                 present = await blocking(apply.find_link, bridge)
-            view = await self._prefixes.look() if create.chooses_subnet(wanted) else None
+            occupied: Sequence[tuple[IPv4Network, str]] = ()
+            if create.chooses_subnet(wanted):
+                occupied = await self._prefixes.occupied(frozenset((bridge, *self._leaving)))
             async with Undo() as undo:
                 given = await self._plugins.request_pools(wanted)
                 if given is not None and wanted.ipam is not None:
@@ -96,7 +98,7 @@ class Segments(NetworkCore):
                 around = create.Surroundings(
                     networks=list(networks),
                     default_pools=self._config.default_address_pools,
-                    occupied=lambda: view.occupied({bridge, *self._leaving}) if view is not None else [],
+                    occupied=occupied,
                     ula=self._own_ula,
                     drivers=self._plugins.drivers,
                     ipv6=self._ipv6,
@@ -104,16 +106,16 @@ class Segments(NetworkCore):
                 )
                 network = create.plan_create(body, around)
                 undo.add(partial(self._remove, plugins=False), network)
-                plan = self._desired.plan_of(network)
-                self._host.require_firewall(plan)
-                for made in plan.bridges:
-                    apply.check_bridge(made, present)
+                if driver.deferred:
+                    self._host.require_firewall()
+                if present is not None:
+                    for made in self._desired.plan_of(network).bridges:
+                        apply.check_bridge(made, present)
                 self._store.save_network(network)
                 self._flush_soon()
-                self._pools[network.id] = self._plugins.pools_of(network)
-                if plan.bridges:
-                    self._make_soon(network, plan)
-                elif plan.links:
+                if driver.deferred:
+                    self._make_soon(network)
+                elif (plan := self._desired.plan_of(network)).links:
                     await self._on_host(self._host.create_network, plan, bridges=self._desired.bridges())
                 await self._plugins.create(network)
         self._announce("create", network)
@@ -125,19 +127,21 @@ class Segments(NetworkCore):
             await self._on_host(self._host.require, unknown)
             self._kinds.update(unknown)
 
-    def _make_soon(self, network: Network, plan: NetworkPlan) -> None:
-        """Begin to make what ``plan`` says, behind the removal of links that have the same names."""
-        before = [self._leaving[name] for name in plan.links if name in self._leaving]
+    def _make_soon(self, network: Network) -> None:
+        """Begin to make what ``network`` needs, behind the removal of links that have the same names."""
         self._pending.add(network.id)
-        task = self._tasks.begin(self._make(network, plan, before), name=f"make network {network.name}")
+        task = self._tasks.begin(self._make(network), name=f"make network {network.name}")
         self._making[network.id] = task
 
-    async def _make(self, network: Network, plan: NetworkPlan, before: Iterable[asyncio.Task[None]]) -> None:
+    async def _make(self, network: Network) -> None:
         try:
             await asyncio.sleep(_MOMENT_S)
-            await wait_for(before)
+            if network.id not in self._store.networks:
+                return  # it was removed before it was begun
+            plan = self._desired.plan_of(network)
+            await wait_for(self._leaving[name] for name in plan.links if name in self._leaving)
             self._pending.discard(network.id)
-            if network.id in self._store.networks:  # else it was removed before it was begun
+            if network.id in self._store.networks:
                 await self._try_to_make(network, plan)
                 if network.id in self._broken and network.id in self._store.networks:
                     await wait_for([self._take_off(network, plan)])  # a part of it may be there
@@ -216,14 +220,15 @@ class Segments(NetworkCore):
 
     async def _remove(self, network: Network, *, plugins: bool = True) -> None:
         """Take a network out of the store and off the host, whatever there is of it; ``plugins`` hear it."""
-        plan, stored = self._desired.plan_of(network), network.id in self._store.networks
+        stored = network.id in self._store.networks
         self._broken[network.id] = _GOING
         try:
             if plugins:
                 await self._plugins.remove(network)
+            plan = self._desired.plan_of(network) if network.id not in self._pending else NetworkPlan()
             if stored and plan.parents:  # of these nobody would know any more after a restart
                 await wait_for([self._take_off(network, plan)])
-            going = stored and bool(plan.bridges) and network.id not in self._pending
+            going = stored and bool(plan.bridges)
             if going:
                 self._store.save_leaving(plan.links)
             self._store.remove_network(network.id)

@@ -66,7 +66,7 @@ class NetworksService(Sandboxes):
         view = await thread.call(self._host.look)
         networks = defaults.predefined(self._store.networks, self._config, view, in_use=in_use)
         self._store.replace_predefined(networks)
-        self._pools = {n.id: self._plugins.pools_of(n) for n in self._store.networks.values()}
+        self._pools.clear()
         for container, row in [(c, row) for c, row in self._store.sandboxes.items() if c not in keep]:
             self._plugins.forget(row, self._store.networks)
             self._store.remove_sandbox(container)
@@ -140,7 +140,7 @@ class NetworksService(Sandboxes):
             try:
                 network = self.find(name)
                 ifname = row.interfaces.get(name, f"eth{number}")
-                pools = self._pools.get(network.id)
+                pools = self._pools_of(network)
                 driver, source = self._plugins.driver_of(network), row.sources.get(name, "")
                 held.attachments[network.id] = adopt(
                     sandbox.container, network, driver, settings, ifname, pools, source

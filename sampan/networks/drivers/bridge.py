@@ -69,6 +69,7 @@ class BridgeDriver:
     shares_mac: ClassVar[bool] = False
     publishes: ClassVar[bool] = True
     subnets: ClassVar[int] = 1
+    deferred: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("bridge",)
 
     def check_options(self, options: Mapping[str, str], *, internal: bool) -> None:

@@ -49,6 +49,7 @@ class PluginDriver:
     shares_mac = False
     publishes = False
     subnets = 64
+    deferred = False
     needs: tuple[str, ...] = ()
 
     def __init__(self, name: str, folders: PluginFolders) -> None:

@@ -15,6 +15,7 @@ class NullDriver:
     shares_mac: ClassVar[bool] = False
     publishes: ClassVar[bool] = False
     subnets: ClassVar[int] = 0
+    deferred: ClassVar[bool] = False
     needs: ClassVar[tuple[str, ...]] = ()
 
     def check_options(self, options: Mapping[str, str], *, internal: bool) -> None:

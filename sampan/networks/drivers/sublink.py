@@ -38,6 +38,7 @@ class SublinkDriver:
     shares_mac: ClassVar[bool] = False
     publishes: ClassVar[bool] = False
     subnets: ClassVar[int] = _MANY
+    deferred: ClassVar[bool] = False
     needs: ClassVar[tuple[str, ...]]
 
     def check_options(self, options: Mapping[str, str], *, internal: bool) -> None:

@@ -39,7 +39,7 @@ def _plan(
     occupied: list[tuple[IPv4Network, str]] | None = None, more: Sequence[Network] = (), **body: Any
 ) -> Network:
     networks = [OTHER, KEPT, *more]
-    around = Surroundings(networks, DEFAULT_POOLS, lambda: occupied or [], lambda: ULA, DRIVERS)
+    around = Surroundings(networks, DEFAULT_POOLS, occupied or [], lambda: ULA, DRIVERS)
     return plan_create(msgspec.convert({"Name": "mine"} | body, CreateNetwork), around)
 
 
