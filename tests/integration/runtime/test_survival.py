@@ -204,6 +204,7 @@ async def test_daemons_killed_at_any_moment(yard: OpenYard) -> None:
     """Whatever a kill interrupts, the next daemon finds every task or its end, and can clean up."""
     async with yard() as y:
         seen = 0
+        await y.service.close()  # others take its place
         for round_ in range(10):
             daemon = spawn_daemon(y, *[{"args": ["sh", "-c", "sleep 0.05; exit 3"]}] * 50)
             folder = y.root / "exec" / "shim"
