@@ -9,17 +9,11 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import Final
 
 from sampan.base import times
-from sampan.base.errors import (
-    Conflict,
-    Forbidden,
-    InvalidParameter,
-    NotFound,
-    NotImplementedHere,
-    Unavailable,
-)
+from sampan.base.errors import Conflict, Forbidden, InvalidParameter, NotFound, NotImplementedHere
 from sampan.base.ids import new_id
 from sampan.networks.driver import NetworkDriver
 from sampan.networks.drivers import bridge, sublink
+from sampan.networks.errors import NoSwarmManager
 from sampan.networks.ipam import pools
 from sampan.networks.model import PREDEFINED, Network, PoolConfig
 from sampan.wire.networks import CreateNetwork
@@ -60,10 +54,7 @@ def check_create(body: CreateNetwork, networks: Iterable[Network]) -> None:
     if (kind := body.driver or "bridge") in _ONE_INSTANCE:
         raise Forbidden(f'only one instance of "{kind}" network is allowed')
     if kind == "overlay":
-        raise Unavailable(
-            'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect '
-            "this node to swarm and try again."
-        )
+        raise NoSwarmManager
     if body.ingress:
         raise Forbidden("Ingress network can only be global scope network")
     if body.scope not in {"", "local"}:

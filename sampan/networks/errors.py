@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from sampan.base.errors import Forbidden
+from sampan.base.errors import Forbidden, Unavailable
 from sampan.base.ids import short_id
 
 
@@ -17,6 +17,14 @@ class ActiveEndpoints(Forbidden):
 class AlreadyConnected(Forbidden):
     def __init__(self, container: str, network: str) -> None:
         super().__init__(f"endpoint with name {container} already exists in network {network}")
+
+
+class NoSwarmManager(Unavailable):
+    def __init__(self) -> None:
+        super().__init__(
+            'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect '
+            "this node to swarm and try again."
+        )
 
 
 class NotConnected(Forbidden):

@@ -3,21 +3,20 @@
 What belongs to a swarm gets Docker's own words for a node that is in none.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from sampan.api.request import Request
 from sampan.api.response import Answer, json
 from sampan.api.router import Handler, Routes
 from sampan.api.services import Services
-from sampan.base.errors import NotImplementedHere, Unavailable
+from sampan.base.errors import EngineError, NotImplementedHere, Unavailable
+from sampan.networks.errors import NoSwarmManager
 from sampan.wire.answers import PrunedBuildCache
 
 routes = Routes()
 
-_NO_MANAGER: Final = (
-    'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" '
-    "to connect this node to swarm and try again."
-)
 _NOT_IN_SWARM: Final = "This node is not part of a swarm"
 _SUBJECTS: Final = {
     "Checkpoints are": [
@@ -88,9 +87,9 @@ def leave_swarm(request: Request, services: Services) -> Answer:
     raise Unavailable(_NOT_IN_SWARM)
 
 
-def _refuse(sentence: str, error: type[NotImplementedHere] | type[Unavailable]) -> Handler:
+def _refuse(error: Callable[[], EngineError]) -> Handler:
     def refuse(request: Request, services: Services) -> Answer:
-        raise error(sentence)
+        raise error()
 
     return refuse
 
@@ -98,6 +97,6 @@ def _refuse(sentence: str, error: type[NotImplementedHere] | type[Unavailable]) 
 for _subject, _paths in _SUBJECTS.items():
     for _method, _path in (line.split(" ") for line in _paths):
         _sentence = f"{_subject} not supported by this version of sampan"
-        routes.add(_method, _path, _refuse(_sentence, NotImplementedHere))
+        routes.add(_method, _path, _refuse(partial(NotImplementedHere, _sentence)))
 for _method, _path in (line.split(" ") for line in _MANAGER_ONLY):
-    routes.add(_method, _path, _refuse(_NO_MANAGER, Unavailable))
+    routes.add(_method, _path, _refuse(NoSwarmManager))
