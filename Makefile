@@ -13,7 +13,7 @@ help: ## List the targets
 dev: ## Install system packages (as root, on Debian), make .venv, list what the kernel lacks
 	@scripts/dev.sh "$(PYTHON)" "$(VENV)"
 
-$(VENV)/.ready: pyproject.toml setup.py requirements.txt requirements-dev.txt shim/sampan-shim.c
+$(VENV)/.ready: pyproject.toml setup.py requirements.txt requirements-dev.txt shim/sampan-shim.c bin/sampan bin/sampand
 	@scripts/dev.sh "$(PYTHON)" "$(VENV)"
 
 demo: $(VENV)/.ready ## Run a real container with a bind mount and a published port, and clean up
